@@ -1,0 +1,59 @@
+# Everything a newcomer types: `make demo`, `make test`. Each does its own set-up.
+
+PYTHON ?= python3
+BIN := .venv/bin
+NAME ?= coxswain
+NODES ?= 3
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all faults lint format bench generate lock cluster-up cluster-down clean
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+setup: .venv/.installed  ## Install the Python packages into .venv (the other targets do it by themselves)
+
+.venv/.installed: requirements.txt pyproject.toml .ci/venv
+	@PYTHON=$(PYTHON) bash .ci/venv
+	@touch $@
+
+demo: setup  ## Kill a node under twenty streams on a real local Kubernetes (KEEP=1 leaves it running)
+	$(BIN)/python -m e2e.demo $(if $(KEEP),--keep)
+
+test: setup  ## The everyday suite: unit, API server, local cluster (those on the cluster need root)
+	$(BIN)/python -m pytest -m "not faults" $(ARGS)
+
+faults: setup  ## The long suite: every kind of failure under traffic on the local cluster
+	$(BIN)/python -m pytest -m faults $(ARGS)
+
+test-all: test faults  ## Both suites
+
+lint: setup  ## ruff, mypy, import-linter, generated files up to date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m coxswain_crds.generate --check
+
+format: setup  ## Rewrite the code in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: setup  ## Write the CRD manifests from the models
+	$(BIN)/python -m coxswain_crds.generate
+
+bench: setup  ## Measure, beside the peers; writes benchmarks/results
+	$(BIN)/python -m benchmarks.first_light
+
+lock: setup  ## Pin what pyproject.toml asks for into requirements.txt
+	$(BIN)/uv pip compile -q pyproject.toml --all-extras --no-emit-index-url --no-annotate --custom-compile-command "make lock" -o requirements.txt --upgrade
+
+cluster-up: setup  ## A real Kubernetes on this machine, without Docker (needs root)
+	$(BIN)/python -m e2e.cluster up --name $(NAME) --nodes $(NODES)
+
+cluster-down: setup  ## Take it away again, with everything it left
+	$(BIN)/python -m e2e.cluster down --name $(NAME)
+
+clean:  ## Remove what was built in this folder (caches outside it stay)
+	rm -rf .venv build dist
