@@ -1,4 +1,4 @@
-"""Names that more than one component must agree on: API group, labels, ports, and what the objects of a service are called.
+"""What components must agree on: API group, labels, ports, and what the objects of a service are called.
 
 Standard library only, so that a worker or a gateway can import it without pydantic.
 """
@@ -60,10 +60,10 @@ PORT_NAME_HTTP: Final = "http"
 PORT_NAME_REPLICAS: Final = "replicas"
 PORT_NAME_STATUS: Final = "status"
 
-SECRET_TOKEN: Final = "token"
-SECRET_RAY_TOKEN: Final = "ray-token"
-ENV_TOKEN: Final = "COXSWAIN_TOKEN"
-ENV_RAY_TOKEN: Final = "RAY_AUTH_TOKEN"
+SECRET_TOKEN: Final = "token"  # noqa: S105
+SECRET_RAY_TOKEN: Final = "ray-token"  # noqa: S105
+ENV_TOKEN: Final = "COXSWAIN_TOKEN"  # noqa: S105
+ENV_RAY_TOKEN: Final = "RAY_AUTH_TOKEN"  # noqa: S105
 
 TERMINATION_LOG: Final = "/dev/termination-log"
 """Where a replica that cannot start writes `{"reason", "field", "message"}`."""
@@ -129,5 +129,5 @@ def replica_labels(service: str, *, slot: int, incarnation: int, role: str = ROL
 
 
 def replica_selector(service: str) -> str:
-    """Label selector of the replica Pods as a string: `status.selector`, which the scale subresource hands to autoscalers."""
+    """Label selector of the replica Pods: `status.selector`, which the scale subresource hands to autoscalers."""
     return ",".join(f"{key}={value}" for key, value in sorted(component_selector(service, REPLICA).items()))

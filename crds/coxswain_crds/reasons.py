@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Condition(StrEnum):
-    """Types in `status.conditions`. All follow the Kubernetes conventions: `observedGeneration`, True, False or Unknown."""
+    """Types in `status.conditions`: True, False or Unknown, each with the generation it was observed at."""
 
     READY = "Ready"
     """This generation has served a token lately, to a client or to the gateway's canary."""
@@ -46,7 +46,7 @@ class Accepted(StrEnum):
 
 
 class Ready(StrEnum):
-    """Reasons of `Ready`; a reason of `StartFailure` appears here too when it is what keeps the service from serving."""
+    """Reasons of `Ready`; a reason of `StartFailure` appears here too when it is what keeps it from serving."""
 
     SERVING = "Serving"
     """A token was served lately."""
@@ -60,7 +60,7 @@ class Ready(StrEnum):
     """There were ready replicas, and now there are none."""
     GATEWAYS_STARTING = "GatewaysStarting"
     """No gateway takes requests yet."""
-    NO_TOKEN_LATELY = "NoTokenLately"
+    NO_TOKEN_LATELY = "NoTokenLately"  # noqa: S105
     """Gateways and replicas are up, but neither a client nor the canary has had a token lately."""
     CANARY_FAILED = "CanaryFailed"
     """The one-token request of a gateway failed; the message holds its error."""
@@ -159,7 +159,7 @@ class Draining(StrEnum):
 
 
 class StartFailure(StrEnum):
-    """Why a replica did not start. Written by the replica to its termination log, or read off its Pod by the operator."""
+    """Why a replica did not start: written by it to its termination log, or read off its Pod by the operator."""
 
     MODEL_NOT_FOUND = "ModelNotFound"
     """There is no such path, volume or repository."""
