@@ -1,0 +1,153 @@
+"""An LLMService on the local cluster, as its user and its tests look at it: by kubectl, and by its status ports."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from coxswain_crds import names
+from coxswain_protocol.status import GatewayStatus, ServiceStatus
+
+Found = TypeVar("Found")
+Status = TypeVar("Status", GatewayStatus, ServiceStatus)
+
+
+class Kubectl(Protocol):
+    """Runs kubectl against the cluster and returns its output; raises when it exits non-zero."""
+
+    def __call__(self, *args: str, stdin: str | None = None, timeout: float = 60.0) -> str: ...
+
+
+@dataclass(frozen=True)
+class Pod:
+    """The part of a Pod that the demo and the tests look at."""
+
+    name: str
+    component: str
+    node: str | None
+    ip: str | None
+    ready: bool
+    deleting: bool
+    started: str
+    restarts: int
+
+    @classmethod
+    def parse(cls, manifest: dict[str, Any]) -> Pod:
+        """From the API's JSON."""
+        status, metadata = manifest.get("status", {}), manifest["metadata"]
+        conditions = {item["type"]: item["status"] for item in status.get("conditions", [])}
+        return cls(
+            name=metadata["name"],
+            component=metadata["labels"].get(names.LABEL_COMPONENT, ""),
+            node=manifest["spec"].get("nodeName"),
+            ip=status.get("podIP"),
+            ready=conditions.get("Ready") == "True",
+            deleting="deletionTimestamp" in metadata,
+            started=metadata["creationTimestamp"],
+            restarts=sum(item.get("restartCount", 0) for item in status.get("containerStatuses", [])),
+        )
+
+
+def wait_for(look: Callable[[], Found | None], *, what: str, timeout: float, period: float = 0.25) -> Found:
+    """Look every `period` seconds until there is something. Raises TimeoutError that says `what` was waited for."""
+    deadline = time.monotonic() + timeout
+    while True:
+        if (found := look()) is not None and found is not False:
+            return found
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"waited {timeout:g} s for {what}")
+        time.sleep(period)
+
+
+@dataclass(frozen=True)
+class Service:
+    """One LLMService of a running cluster."""
+
+    kubectl: Kubectl
+    name: str
+    namespace: str = "default"
+
+    def get(self) -> dict[str, Any]:
+        """The LLMService object as it is now."""
+        return self._json("get", "llmservice", self.name)
+
+    def conditions(self) -> dict[str, dict[str, Any]]:
+        """Its conditions by type."""
+        return {item["type"]: item for item in self.get().get("status", {}).get("conditions", [])}
+
+    def pods(self, component: str) -> list[Pod]:
+        """Its Pods of one component (gateway, coordinator, replica), terminating ones included."""
+        selector = f"{names.LABEL_SERVICE}={self.name},{names.LABEL_COMPONENT}={component}"
+        return [Pod.parse(item) for item in self._json("get", "pods", "-l", selector)["items"]]
+
+    def live(self, component: str, *, off: str | None = None) -> list[Pod]:
+        """Its Ready Pods that nobody is deleting; with `off`, those not on that node."""
+        return [pod for pod in self.pods(component) if pod.ready and not pod.deleting and (not off or pod.node != off)]
+
+    def wait_ready(self, *, timeout: float = 180.0) -> None:
+        """`kubectl wait` for this generation to serve."""
+        wait = f"--timeout={timeout:g}s"
+        self._run("wait", "--for=condition=Ready", f"llmservice/{self.name}", wait, timeout=timeout + 10)
+
+    def wait_replicas(self, count: int, *, off: str | None = None, timeout: float = 180.0) -> list[Pod]:
+        """Until exactly `count` replicas are Ready (not on node `off`), with their gateways seeing them."""
+
+        def look() -> list[Pod] | None:
+            live = self.live("replica", off=off)
+            return live if len(live) == count and {pod.name for pod in live} <= self.members() else None
+
+        return wait_for(look, what=f"{count} Ready replicas of {self.name}", timeout=timeout, period=0.5)
+
+    def gateways(self) -> list[GatewayStatus]:
+        """What each gateway that answers says of itself and its members."""
+        answers = (self._status(pod, GatewayStatus) for pod in self.pods("gateway"))
+        return [answer for answer in answers if answer is not None]
+
+    def coordinator(self) -> ServiceStatus | None:
+        """What the coordinator says, if it answers."""
+        answers = (self._status(pod, ServiceStatus) for pod in self.live("coordinator"))
+        return next((answer for answer in answers if answer is not None), None)
+
+    def members(self) -> set[str]:
+        """Replicas that every answering gateway would send a request to."""
+        views = [{m.replica for m in gateway.members if m.state == "Ready"} for gateway in self.gateways()]
+        return set.intersection(*views) if views else set()
+
+    def streams(self) -> dict[str, int]:
+        """Live streams by replica, over all gateways."""
+        total: dict[str, int] = {}
+        for gateway in self.gateways():
+            for member in gateway.members:
+                total[member.replica] = total.get(member.replica, 0) + member.streams
+        return total
+
+    @cached_property
+    def token(self) -> str:
+        """The service's shared secret, read once."""
+        return base64.b64decode(self._json("get", "secret", f"{self.name}-token")["data"]["token"]).decode()
+
+    def _status(self, pod: Pod, kind: type[Status]) -> Status | None:
+        if pod.ip is None:
+            return None
+        url = f"http://{pod.ip}:{names.STATUS_PORT}/internal/status"
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self.token}"})
+        try:
+            with urllib.request.urlopen(request, timeout=2) as reply:
+                return msgspec.json.decode(reply.read(), type=kind)
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            return None
+
+    def _run(self, *args: str, timeout: float = 60.0) -> str:
+        return self.kubectl("-n", self.namespace, *args, timeout=timeout)
+
+    def _json(self, *args: str) -> dict[str, Any]:
+        parsed: dict[str, Any] = json.loads(self._run(*args, "-o", "json"))
+        return parsed
