@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import msgspec
+
 from coxswain_crds import names
 from coxswain_protocol.status import GatewayStatus, ServiceStatus
 
@@ -23,7 +24,8 @@ Status = TypeVar("Status", GatewayStatus, ServiceStatus)
 class Kubectl(Protocol):
     """Runs kubectl against the cluster and returns its output; raises when it exits non-zero."""
 
-    def __call__(self, *args: str, stdin: str | None = None, timeout: float = 60.0) -> str: ...
+    def __call__(self, *args: str, stdin: str | None = None, timeout: float = 60.0) -> str:
+        """Arguments of kubectl, text for its standard input, seconds it may take."""
 
 
 @dataclass(frozen=True)
@@ -121,13 +123,19 @@ class Service:
         views = [{m.replica for m in gateway.members if m.state == "Ready"} for gateway in self.gateways()]
         return set.intersection(*views) if views else set()
 
-    def streams(self) -> dict[str, int]:
-        """Live streams by replica, over all gateways."""
-        total: dict[str, int] = {}
-        for gateway in self.gateways():
-            for member in gateway.members:
-                total[member.replica] = total.get(member.replica, 0) + member.streams
-        return total
+    def observer(self) -> Callable[[], dict[str, int]]:
+        """A quick look, without kubectl, for the middle of traffic: live streams by replica, over today's gateways."""
+        pods = self.live("gateway")
+        _ = self.token
+
+        def look() -> dict[str, int]:
+            total: dict[str, int] = {}
+            for answer in filter(None, (self._status(pod, GatewayStatus) for pod in pods)):
+                for member in answer.members:
+                    total[member.replica] = total.get(member.replica, 0) + member.streams
+            return total
+
+        return look
 
     @cached_property
     def token(self) -> str:
