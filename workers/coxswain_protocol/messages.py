@@ -191,6 +191,8 @@ class Leaving(msgspec.Struct, frozen=True, array_like=True, tag="leaving"):
     """The replica drains: send nothing new, move what it runs before `seconds` have passed."""
 
     seconds: float
+    finish: bool = False
+    """What it runs may end where it is (`onDrain: Finish`); only what is left near the end of `seconds` is moved."""
 
 
 class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
