@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -33,6 +37,7 @@ class Pod:
     """The part of a Pod that the demo and the tests look at."""
 
     name: str
+    uid: str
     component: str
     node: str | None
     ip: str | None
@@ -48,6 +53,7 @@ class Pod:
         conditions = {item["type"]: item["status"] for item in status.get("conditions", [])}
         return cls(
             name=metadata["name"],
+            uid=metadata["uid"],
             component=metadata["labels"].get(names.LABEL_COMPONENT, ""),
             node=manifest["spec"].get("nodeName"),
             ip=status.get("podIP"),
@@ -56,6 +62,26 @@ class Pod:
             started=metadata["creationTimestamp"],
             restarts=sum(item.get("restartCount", 0) for item in status.get("containerStatuses", [])),
         )
+
+    def processes(self) -> dict[int, str]:
+        """Its processes on this machine: process id → command line. The nodes are local, so their cgroups tell."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and f"pod{self.uid}" in (entry / "cgroup").read_text():
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended while we looked
+        return found
+
+    def kill(self, part: str) -> None:
+        """SIGKILL its processes whose command line contains `part`. Raises LookupError when there is none."""
+        doomed = [pid for pid, command in self.processes().items() if part in command]
+        if not doomed:
+            raise LookupError(f"no process of {self.name} is called {part!r}: {sorted(self.processes().values())}")
+        for pid in doomed:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def wait_for(look: Callable[[], Found | None], *, what: str, timeout: float, period: float = 0.25) -> Found:
@@ -89,6 +115,10 @@ class Service:
         """Its Pods of one component (gateway, coordinator, replica), terminating ones included."""
         selector = f"{names.LABEL_SERVICE}={self.name},{names.LABEL_COMPONENT}={component}"
         return [Pod.parse(item) for item in self._json("get", "pods", "-l", selector)["items"]]
+
+    def all_pods(self) -> list[Pod]:
+        """Every Pod of the namespace."""
+        return [Pod.parse(item) for item in self._json("get", "pods")["items"]]
 
     def live(self, component: str, *, off: str | None = None) -> list[Pod]:
         """Its Ready Pods that nobody is deleting; with `off`, those not on that node."""
