@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import MaxLen, MinLen
 from pydantic import ConfigDict, Field
 
-from coxswain_crds.schema import SUBDOMAIN, Model, matches
+from coxswain_crds.schema import SUBDOMAIN, Model, StringMap, matches
 
 
 class AcceleratorClassSpec(Model):
@@ -23,7 +23,7 @@ class AcceleratorClassSpec(Model):
         ),
     ]
     """The extended resource that a device plug-in announces, such as nvidia.com/gpu. A replica asks for one."""
-    node_selector: Annotated[dict[str, Annotated[str, MaxLen(63)]], MaxLen(32)] = Field(default_factory=dict)
+    node_selector: StringMap = Field(default_factory=dict)
     """Labels of the nodes that carry this class, where the resource name alone does not tell them apart."""
 
 

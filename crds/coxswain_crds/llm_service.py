@@ -8,7 +8,7 @@ from annotated_types import Interval, MaxLen, MinLen
 from pydantic import ConfigDict, Field
 
 from coxswain_crds import durations, names
-from coxswain_crds.schema import SUBDOMAIN, ListMap, Model, Rule, lacks, matches
+from coxswain_crds.schema import SUBDOMAIN, ListMap, Model, Rule, StringMap, lacks, matches
 
 _PATH = "[A-Za-z0-9._@+=/-]*"
 _REPOSITORY = "[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -107,9 +107,9 @@ class AcceleratorChoice(Model):
 class TemplateMetadata(Model):
     """Labels and annotations to add; those that Coxswain sets itself win."""
 
-    labels: Annotated[dict[str, Annotated[str, MaxLen(63)]], MaxLen(64)] = Field(default_factory=dict)
+    labels: StringMap = Field(default_factory=dict)
     """Labels to add."""
-    annotations: Annotated[dict[str, str], MaxLen(64)] = Field(default_factory=dict)
+    annotations: StringMap = Field(default_factory=dict)
     """Annotations to add."""
 
 
