@@ -1,0 +1,115 @@
+"""Runs one batch on torch: lays out rows, writes keys and values to their blocks, returns logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from coxswain_kernels.paged_attention import Span, Tiles, paged_attention, plan_tiles
+from coxswain_scheduler.batching import Entry
+from coxswain_workers.engine.model import Model
+from coxswain_workers.engine.rows import Rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrangement:
+    """How rows are padded and cut. The default gives every operation the rows there are."""
+
+    body: Rows = field(default_factory=Rows)
+    head: Rows = field(default_factory=Rows)
+    attention_rows: int = 1
+    """Fewest rows of an attention tile."""
+    tile: int = 16
+    """Tokens of a prefilling sequence that share a tile."""
+
+
+class Layout(NamedTuple):
+    """Where the tokens of a batch go."""
+
+    ids: Tensor
+    positions: Tensor
+    blocks: Tensor
+    offsets: Tensor
+    groups: list[Tiles]
+    samples: Tensor
+
+
+class TorchRunner:
+    """A model and its KV cache. One thread calls it."""
+
+    def __init__(self, model: Model, *, num_blocks: int, block_size: int) -> None:
+        config = model.config
+        self.model = model
+        self.num_blocks = num_blocks
+        self.block_size = block_size
+        self.arrangement = Arrangement()
+        self._device = model.embedding.device
+        self._scale = config.head_dim**-0.5
+        like = model.embedding
+        blocks = (config.layers, config.kv_heads, num_blocks)
+        self.keys = like.new_zeros(*blocks, config.head_dim, block_size)
+        self.values = like.new_zeros(*blocks, block_size, config.head_dim)
+
+    @torch.inference_mode()
+    def run(self, entries: Items[Entry]) -> Tensor:
+        """Compute the entries' tokens; logits [entries that sample, vocab] in float32, in their order."""
+        arrangement = self.arrangement
+        layout = self._layout(entries)
+        count = layout.blocks.shape[0]
+
+        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            keys, values = self.keys[layer], self.values[layer]
+            keys[:, layout.blocks, :, layout.offsets] = key[:count]
+            values[:, layout.blocks, layout.offsets] = value[:count].transpose(0, 1)
+            out = torch.zeros_like(query, memory_format=torch.contiguous_format)
+            for tiles in layout.groups:
+                paged_attention(
+                    query, keys, values, tiles, scale=self._scale, min_rows=arrangement.attention_rows, out=out
+                )
+            return out.view(out.shape[0], -1)
+
+        hidden = self.model.forward(layout.ids, layout.positions, attend, max_rows=arrangement.body.high)
+        samples = int((layout.samples >= 0).sum())
+        chosen = hidden.index_select(0, layout.samples.clamp(min=0))
+        return self.model.logits(chosen, max_rows=arrangement.head.high)[:samples].float()
+
+    def _layout(self, entries: Items[Entry]) -> Layout:
+        ids: list[int] = []
+        positions: list[int] = []
+        blocks: list[int] = []
+        samples: list[int] = []
+        decodes: list[Span] = []
+        prefills: list[Span] = []
+        size = self.block_size
+        for entry in entries:
+            sequence, start, end = entry.sequence, entry.start, entry.start + entry.count
+            span = Span(row=len(ids), start=start, count=entry.count, blocks=sequence.blocks)
+            (decodes if entry.count == 1 else prefills).append(span)
+            ids += sequence.tokens[start:end]
+            positions += range(start, end)
+            blocks += [sequence.blocks[position // size] for position in range(start, end)]
+            if entry.samples:
+                samples.append(len(ids) - 1)
+        spare = self.arrangement.body.padded(len(ids)) - len(ids)
+        place = np.array(positions)
+        return Layout(
+            ids=self._tensor(ids + [0] * spare),
+            positions=self._tensor(positions + [0] * spare),
+            blocks=self._tensor(blocks),
+            offsets=torch.from_numpy(place % size).to(self._device),
+            groups=[
+                self._tiles(spans, tile) for spans, tile in ((decodes, 1), (prefills, self.arrangement.tile)) if spans
+            ],
+            samples=self._tensor(samples + [-1] * (self.arrangement.head.padded(len(samples)) - len(samples))),
+        )
+
+    def _tiles(self, spans: list[Span], tile: int) -> Tiles:
+        return plan_tiles(spans, tile=tile, block_size=self.block_size, device=self._device)
+
+    def _tensor(self, values: list[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=self._device)
