@@ -50,7 +50,7 @@ def _problems(request: Request, info: EngineInfo) -> Iterator[str]:
     if not length:
         yield "the prompt is empty; send at least one token"
     if length >= info.max_model_len:
-        yield f"the prompt has {length} tokens; the context of {info.max_model_len} leaves room for {info.max_model_len - 1}"
+        yield f"the prompt has {length} tokens; the context of {info.max_model_len} takes one less than that at most"
     if any(not 0 <= token < info.vocab_size for token in (*request.prompt, *request.output)):
         yield f"a token id is outside the vocabulary of {info.vocab_size}"
     if any(not 0 <= token < info.vocab_size for token in sampling.stop_ids):

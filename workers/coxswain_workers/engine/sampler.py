@@ -85,7 +85,8 @@ def _draw(logits: Floats, choices: Sequence[Choice]) -> NDArray[np.intp]:
     cumulative = weights.cumsum(axis=1, dtype=np.float64)
     noise = uniform([choice.sampling.seed for choice in choices], [len(choice.tokens) for choice in choices])
     beyond: NDArray[np.bool_] = cumulative > (noise * cumulative[:, -1])[:, None]
-    return beyond.argmax(axis=1)
+    first: NDArray[np.intp] = beyond.argmax(axis=1)
+    return first
 
 
 def _truncates(sampling: Sampling) -> bool:
