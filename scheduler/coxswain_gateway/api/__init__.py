@@ -1,0 +1,1 @@
+"""OpenAI's HTTP API: requests checked, answers shaped, streams written."""

@@ -1,0 +1,269 @@
+"""All live generations: where each runs, and how it goes on when it cannot run there any more.
+
+Every accepted generation ends exactly once: finished by the engine, stopped by its listener (a stop string, a client
+that left), or failed, when no replica came in time. Nothing here waits: replicas' messages and ticks push it along.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Literal
+
+from coxswain_gateway.generation import Generation
+from coxswain_gateway.members import Member, Members
+from coxswain_gateway.settings import Settings
+from coxswain_gateway.statistics import Statistics
+from coxswain_gateway.token_log import GapError
+from coxswain_protocol.messages import Abort, Chunk, EngineInfo, Finish, Submit
+from coxswain_scheduler.dispatch import Decision, Dispatcher
+from coxswain_scheduler.resuming import best_places
+
+log = logging.getLogger(__name__)
+
+Cause = Literal["lost", "closed", "leaving", "gap", "abort", "error", "superseded"]
+
+FRUITLESS_LIMIT = 5
+"""Attempts in a row without a token before a sequence is suspected of killing its replicas."""
+FAILURE_LIMIT = 2
+"""Attempts in a row that an engine itself gave up, before its word is passed on to the client."""
+REMIND_SECONDS = 5.0
+"""Between two signs of life to the client of a held stream."""
+
+
+class Streams:
+    """Live generations, placed on members by the dispatcher."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        members: Members,
+        dispatcher: Dispatcher,
+        statistics: Statistics,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._members = members
+        self._dispatcher = dispatcher
+        self._statistics = statistics
+        self._clock = clock
+        self._held: dict[str, Generation] = {}
+        self._reminded = clock()
+        self.live = 0
+        """Generations that have not ended."""
+        self.waiting = 0
+        """Of these, without a first token."""
+
+    @property
+    def held(self) -> int:
+        """Generations that no replica can take at the moment."""
+        return len(self._held)
+
+    def start(self, generation: Generation) -> None:
+        """Accept a new generation and place it."""
+        self.live += 1
+        self.waiting += 1
+        self._statistics.accepted += 1
+        self._statistics.prompt_tokens += len(generation.log.prompt)
+        self._place(generation)
+
+    def stop(self, generation: Generation, *, outcome: str) -> None:
+        """End it from this side. Does nothing if it is over already."""
+        if not generation.over:
+            self._detach(generation, abort=True)
+            self._end(generation, outcome)
+
+    def take(self, member: Member, chunk: Chunk, now: float) -> None:
+        """A chunk from `member`, received at monotonic time `now`."""
+        generation = member.streams.get(chunk.id)
+        if generation is None:
+            self._refuse_stale(member, chunk)
+            return
+        try:
+            fresh = generation.log.append(chunk)
+        except GapError as error:
+            where = {"replica": member.replica, "request_id": chunk.id}
+            log.warning("replica broke the protocol: %s", error, extra=where)
+            self.move(generation, "gap")
+            return
+        if fresh:
+            self._progressed(member, generation, fresh, now)
+        if chunk.finish is not None:
+            self._finished(generation, chunk.finish)
+        elif fresh:
+            generation.listener.advanced()
+
+    def move_all(self, member: Member, cause: Cause) -> None:
+        """Continue elsewhere whatever runs on `member`."""
+        for generation in list(member.streams.values()):
+            self.move(generation, cause)
+
+    def leave(self, member: Member) -> None:
+        """Move what can keep its promise elsewhere off a leaving member; the rest stays until its time is up."""
+        for generation in list(member.streams.values()):
+            candidates = self._candidates(generation)
+            places, faithful = best_places(generation.origin, _infos(candidates), exact=self._exact)
+            if places and faithful:
+                self.move(generation, "leaving")
+
+    def move(self, generation: Generation, cause: Cause) -> None:
+        """Continue on another member, from the log as it is."""
+        generation.avoid = generation.member if cause in ("gap", "abort", "error") else None
+        if cause in ("leaving", "superseded"):
+            generation.fruitless -= 1
+        self._detach(generation, abort=True)
+        self._statistics.replays[cause] += 1
+        if generation.log.full:
+            self._finished(generation, Finish("length"))
+        elif self._settings.replay == "Off" and cause != "leaving":
+            self._fail(
+                generation, "its replica was lost, and this service does not replay (spec.resilience.replay: Off)"
+            )
+        elif generation.fruitless >= FRUITLESS_LIMIT:
+            self._fail(generation, f"{generation.fruitless} replicas in a row were lost while working on this request")
+        else:
+            if generation.log.output and generation.interrupted_at is None:
+                generation.interrupted_at = generation.last_token_at
+            self._place(generation)
+
+    def retry_held(self) -> None:
+        """Place held generations, now that members have changed."""
+        for generation in list(self._held.values()):
+            self._place(generation)
+
+    def tick(self, now: float) -> None:
+        """Fail what was held for too long, and give signs of life to the clients of the rest."""
+        for generation in [g for g in self._held.values() if g.held_until is not None and now >= g.held_until]:
+            self._fail(generation, f"no replica could take it for {self._settings.hold_seconds:g} s")
+        if self._held and now - self._reminded >= REMIND_SECONDS:
+            self._reminded = now
+            for generation in self._held.values():
+                generation.listener.advanced()
+
+    @property
+    def _exact(self) -> bool:
+        return self._settings.replay == "Exact"
+
+    def _candidates(self, generation: Generation) -> dict[str, Member]:
+        """Members that could run it, those that have proved themselves if there are any."""
+        needed = len(generation.log.prompt) + generation.log.sampling.max_tokens
+        able = [
+            member
+            for member in self._members.open()
+            if member.info.tokenizer_digest == generation.tokenizer and member.info.max_model_len >= needed
+        ]
+        able = [member for member in able if member is not generation.avoid] or able
+        return {m.key: m for m in able if m.proved} or {m.key: m for m in able}
+
+    def _place(self, generation: Generation) -> None:
+        candidates = self._candidates(generation)
+        places, faithful = best_places(generation.origin, _infos(candidates), exact=self._exact)
+        tokens = (*generation.log.prompt, *generation.log.output)
+        decision = self._dispatcher.choose(places, tokens)
+        if decision is None:
+            self._hold(generation)
+            return
+        self._held.pop(generation.log.id, None)
+        generation.held_until = None
+        if not faithful:
+            self._statistics.inexact_replays += 1
+            generation.origin = candidates[decision.member].info
+        self._submit(generation, candidates[decision.member], decision)
+
+    def _submit(self, generation: Generation, member: Member, decision: Decision) -> None:
+        request = generation.log.next_attempt()
+        generation.member = member
+        generation.replica = member.replica
+        generation.fruitless += 1
+        member.streams[request.id] = generation
+        self._statistics.replayed_tokens += len(request.output)
+        uncached = decision.chosen.prompt - decision.chosen.cached
+        self._dispatcher.assigned(member.key, request.id, uncached)
+        log.debug("dispatched: %s", decision.explain(), extra={"request_id": request.id, "replica": member.replica})
+        member.send(Submit(request))
+
+    def _hold(self, generation: Generation) -> None:
+        if generation.held_until is None:
+            generation.held_until = self._clock() + self._settings.hold_seconds
+            self._held[generation.log.id] = generation
+            generation.listener.advanced()
+
+    def _detach(self, generation: Generation, *, abort: bool) -> None:
+        """Take it off its member, or off the held; `abort` tells the member."""
+        self._held.pop(generation.log.id, None)
+        member, generation.member = generation.member, None
+        if member is not None:
+            attempt = generation.log.attempt_id
+            member.streams.pop(attempt, None)
+            self._dispatcher.settled(member.key, attempt)
+            if abort:
+                member.send(Abort(attempt))
+
+    def _refuse_stale(self, member: Member, chunk: Chunk) -> None:
+        """Tokens of a superseded attempt: dropped, and its replica told so unless it has ended there anyway."""
+        self._statistics.stale_chunks += 1
+        if chunk.finish is None:
+            member.send(Abort(chunk.id))
+
+    def _progressed(self, member: Member, generation: Generation, fresh: int, now: float) -> None:
+        statistics = self._statistics
+        statistics.output_tokens += fresh
+        member.token_at = now
+        if generation.fruitless:
+            self._began(member, generation, now)
+        else:
+            statistics.inter_token.record(now - generation.last_token_at)
+        generation.last_token_at = now
+
+    def _began(self, member: Member, generation: Generation, now: float) -> None:
+        """The first token of an attempt."""
+        generation.fruitless = generation.failures = 0
+        self._dispatcher.settled(member.key, generation.log.attempt_id)
+        if generation.interrupted_at is not None:
+            self._statistics.gap.record(now - generation.interrupted_at)
+            generation.interrupted_at = None
+        if generation.first_token_at is None:
+            generation.first_token_at = now
+            generation.origin = member.info
+            self.waiting -= 1
+            self._statistics.ttft.record(now - generation.created)
+            self._statistics.cached_tokens += generation.log.cached or 0
+
+    def _finished(self, generation: Generation, finish: Finish) -> None:
+        if finish.reason in ("abort", "error"):
+            self._given_up(generation, finish)
+            return
+        self._detach(generation, abort=False)
+        generation.log.finish = finish
+        self._end(generation, finish.reason)
+
+    def _given_up(self, generation: Generation, finish: Finish) -> None:
+        """The engine gave it up, unasked: another may do better, unless it is the request that is at fault."""
+        generation.failures += 1
+        if generation.failures >= FAILURE_LIMIT:
+            self._detach(generation, abort=False)
+            self._fail(generation, finish.message or "the engine gave the request up", outcome="error")
+        else:
+            self.move(generation, "abort" if finish.reason == "abort" else "error")
+
+    def _fail(self, generation: Generation, message: str, *, outcome: str = "lost") -> None:
+        self._detach(generation, abort=True)
+        generation.error = message
+        if outcome == "lost":
+            self._statistics.lost += 1
+        log.error("request failed: %s", message, extra={"request_id": generation.log.id})
+        self._end(generation, outcome)
+
+    def _end(self, generation: Generation, outcome: str) -> None:
+        generation.over = True
+        self.live -= 1
+        if generation.first_token_at is None:
+            self.waiting -= 1
+        self._statistics.ended[outcome] += 1
+        self._statistics.duration.record(self._clock() - generation.created)
+        generation.listener.advanced()
+
+
+def _infos(members: dict[str, Member]) -> dict[str, EngineInfo]:
+    return {key: member.info for key, member in members.items()}
