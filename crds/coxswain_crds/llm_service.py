@@ -8,7 +8,7 @@ from annotated_types import Interval, MaxLen, MinLen
 from pydantic import ConfigDict, Field
 
 from coxswain_crds import durations, names
-from coxswain_crds.schema import SUBDOMAIN, ListMap, Model, Rule, StringMap, lacks, matches
+from coxswain_crds.schema import SUBDOMAIN, WHOLE, ListMap, Model, Rule, StringMap, lacks, matches
 
 _PATH = "[A-Za-z0-9._@+=/-]*"
 _REPOSITORY = "[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -138,7 +138,7 @@ class Role(Model):
 class Objective(Model):
     """So many per cent of requests are to be at least as fast as the target."""
 
-    percentile: Annotated[int, Interval(ge=1, le=99)] = 95
+    percentile: Annotated[int, Interval(ge=1, le=99), WHOLE] = 95
     """Per cent of requests."""
     target: Annotated[Duration, _within("1ms", "10m")]
     """The latency not to exceed, such as 500ms. Refused below what one measured step of the engine takes."""
@@ -151,7 +151,7 @@ class Objectives(Model):
     """Time from a request to its first token."""
     inter_token: Objective | None = None
     """Time from one token of a stream to the next."""
-    attainment_percent: Annotated[int, Interval(ge=1, le=100)] = 99
+    attainment_percent: Annotated[int, Interval(ge=1, le=100), WHOLE] = 99
     """Per cent of the time in which the objectives are to hold."""
 
 

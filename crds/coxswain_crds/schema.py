@@ -46,6 +46,13 @@ def _without_nulls(data: Any) -> Any:
     return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
 
 
+def _integral(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_integral)
+"""Takes 5.0 for 5, as an API server does except where `kubectl scale` writes. Goes last, or the bounds are lost."""
+
 StringMap = Annotated[dict[str, Annotated[str, MaxLen(1024)]], MaxLen(64), BeforeValidator(_without_nulls)]
 """Names and values such as labels; a null value is the same as no entry, as for an API server."""
 

@@ -59,6 +59,8 @@ def test_schemas_are_structural_described_bounded_and_small(definition: dict[str
         assert schema.keys() <= ALLOWED_KEYS, path
         assert "type" in schema, path
         assert path.endswith("[]") or schema.get("description"), f"{path} has no description"
+        if schema["type"] == "integer":
+            assert "minimum" in schema, path
         if schema["type"] == "array":
             assert "maxItems" in schema, f"{path} is unbounded, and so is the cost of rules inside it"
         if "x-kubernetes-validations" in schema and schema["type"] == "string":

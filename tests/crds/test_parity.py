@@ -87,18 +87,44 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from places(inner)
 
 
+def twisted(value: Any) -> list[Any]:
+    """What is nearly the same as a value, and mostly wrong."""
+    match value:
+        case bool() | None:
+            return [str(value), [value]]
+        case int() | float():
+            return [float(value), value + 0.5, -value, value * 1000, str(value), [value]]
+        case str():
+            return [
+                f"{value}\n",
+                f" {value}",
+                value.upper(),
+                f"{value}/..",
+                f"{value}0",
+                value * 60,
+                [value],
+                {value: value},
+            ]
+        case _:
+            return [[value], str(value), None]
+
+
 @st.composite
 def mutated(draw: st.DrawFn) -> Object:
     """A valid spec in which a few places hold something else, nothing, null, or one field more."""
     spec = copy.deepcopy(draw(SPEC | st.just(full_spec())))
     for _ in range(draw(st.integers(1, 3))):
-        container, key = draw(st.sampled_from(list(places(spec)) or [(spec, "model")]))
-        match draw(st.sampled_from(["replace", "remove", "null", "add", "repeat"])):
+        container, key = draw(st.sampled_from(list(places(spec)) or [(spec, None)]))
+        if key not in (container if isinstance(container, dict) else range(len(container))):
+            continue  # gone by an earlier mutation
+        match draw(st.sampled_from(["replace", "twist", "twist", "remove", "null", "add", "repeat"])):
             case "replace":
                 container[key] = draw(SCALARS | JSON)
+            case "twist":
+                container[key] = draw(st.sampled_from(twisted(container[key])))
             case "null":
                 container[key] = None
-            case "remove" if key in (container if isinstance(container, dict) else range(len(container))):
+            case "remove":
                 del container[key]
             case "add" if isinstance(container, dict):
                 container[draw(NAMES)] = draw(SCALARS)
