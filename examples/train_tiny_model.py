@@ -22,41 +22,50 @@ from typing import Any
 from rich.console import Console
 
 from examples.tiny_model.errors import TinyModelError
+from examples.tiny_model.settings import Settings
 
 FAILED, INTERRUPTED = 1, 130
+DEFAULTS = Settings()
 
 
 def ensure_model(
-    console: Console, *, out: Path | None = None, cache: Path | None = None, threads: int | None = None, **settings: Any
+    console: Console,
+    *,
+    settings: Settings = DEFAULTS,
+    out: Path | None = None,
+    cache: Path | None = None,
+    threads: int | None = None,
 ) -> Path:
     """The path of a trained checkpoint: the one in the cache, or a new one, trained with progress on `console`.
 
-    `out` names the directory itself, `cache` the folder to keep it in; `settings` are fields of `training.Settings`.
+    `out` names the directory itself, `cache` the folder to keep it in; `threads` is left to torch unless given.
     Raises OccupiedError when `out` holds something else, CorpusError when the interpreter has no library source.
     """
+    import torch
+
     from examples.tiny_model import checkpoint, corpus  # torch takes seconds to import: --help need not wait for it
     from examples.tiny_model.progress import board
-    from examples.tiny_model.training import Settings, train
+    from examples.tiny_model.training import train
 
-    wanted = Settings(**settings)
-    fingerprint = _fingerprint(asdict(wanted))
+    fingerprint = _fingerprint(asdict(settings))
     path = out or (cache or default_cache()) / f"tiny-{fingerprint}"
     if checkpoint.holds(path, fingerprint=fingerprint):
         console.print(f"Using the model trained before: {path}", soft_wrap=True)
         return path
     checkpoint.check_free(path)
-    _use_threads(threads)
+    torch.set_num_threads(threads or torch.get_num_threads())
     started, started_cpu = time.monotonic(), time.process_time()
     with board(console) as bars:
-        trained = train(corpus.read(), wanted, bars)
+        trained = train(corpus.read(), settings, bars)
     record = {
         "fingerprint": fingerprint,
-        "settings": asdict(wanted),
+        "settings": asdict(settings),
         "loss_nats_per_token": round(trained.loss, 3),
         "seconds": round(time.monotonic() - started, 1),
         "cpu_seconds": round(time.process_time() - started_cpu, 1),
     }
-    checkpoint.write(path, trained, record=record)
+    if not checkpoint.holds(path, fingerprint=fingerprint):  # an equal run may have been faster
+        checkpoint.write(path, trained, record=record)
     console.print(_summary(record), soft_wrap=True)
     return path
 
@@ -75,12 +84,6 @@ def _fingerprint(settings: dict[str, Any]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _use_threads(threads: int | None) -> None:
-    import torch
-
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-
-
 def _summary(record: dict[str, Any]) -> str:
     return (
         f"Trained in {record['seconds']:.0f} s ({record['cpu_seconds']:.0f} s of CPU): "
@@ -97,10 +100,16 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     )
     place.add_argument("--cache", type=Path, metavar="DIR", help=f"keep it in DIR (default: {default_cache()})")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=_positive_int, metavar="N", help="train for N steps (default: 1000)")
+    length.add_argument(
+        "--steps",
+        type=_positive_int,
+        default=DEFAULTS.steps,
+        metavar="N",
+        help="train for N steps (default: %(default)s)",
+    )
     length.add_argument("--minutes", type=_positive, metavar="M", help="train for M minutes, tokenizer not included")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="other seeds give other models (default: 0)")
-    parser.add_argument("--threads", type=_positive_int, metavar="N", help="default: one per core of this process")
+    parser.add_argument("--threads", type=_positive_int, metavar="N", help="default: what torch takes, one per core")
     return parser.parse_args(arguments)
 
 
@@ -120,16 +129,18 @@ def _positive_int(text: str) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. 0 when there is a checkpoint, 1 when it could not be made, 2 for wrong flags, 130 for Ctrl-C."""
-    options = vars(_arguments(arguments))
+    options = _arguments(arguments)
     console = Console(stderr=True)
+    settings = Settings(steps=options.steps, minutes=options.minutes, seed=options.seed)
     try:
-        print(ensure_model(console, **{name: value for name, value in options.items() if value is not None}))
+        path = ensure_model(console, settings=settings, out=options.out, cache=options.cache, threads=options.threads)
     except KeyboardInterrupt:
         console.print("Interrupted; nothing was written.")
         return INTERRUPTED
     except (TinyModelError, OSError) as error:
         console.print(f"error: {error}", soft_wrap=True)
         return FAILED
+    print(path)
     return 0
 
 

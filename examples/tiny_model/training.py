@@ -13,29 +13,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from examples.tiny_model import bigrams, tokenizer
 from examples.tiny_model.progress import Board
+from examples.tiny_model.settings import Settings
 
 CONTEXT = 2048
 """Positions that the model accepts; it was trained on far shorter windows, and gets vague beyond them."""
 
 Clock = Callable[[], float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What to train. Training ends after `steps`, or after `minutes` of training proper where those are given."""
-
-    steps: int = 1000
-    minutes: float | None = None
-    seed: int = 0
-    vocab_size: int = 4096
-    hidden: int = 256
-    layers: int = 4
-    intermediate: int = 704
-    window: int = 256
-    """Tokens in a training sequence."""
-    batch: int = 2
-    """Sequences per step: so few because, this early, more steps teach more than better gradients."""
-    bigram_steps: int = 60
 
 
 @dataclass(frozen=True)
@@ -140,7 +123,7 @@ def _step(model: LlamaForCausalLM, ids: torch.Tensor, optimizer: torch.optim.Opt
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()
-    return loss.item()
+    return float(loss.detach())
 
 
 def _tail(losses: list[float]) -> float:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,10 +19,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from examples.tiny_model import checkpoint, corpus, tokenizer
 from examples.tiny_model.errors import CorpusError, OccupiedError
+from examples.tiny_model.settings import Settings
 from examples.train_tiny_model import ensure_model, main
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = {"steps": 20, "bigram_steps": 20, "vocab_size": 600, "layers": 2, "batch": 1, "window": 64, "seed": 7}
+SETTINGS = Settings(steps=20, bigram_steps=20, vocab_size=600, layers=2, batch=1, window=64, seed=7)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def model_path(cache: Path) -> Path:
     texts = corpus.read()[:100]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus, "read", lambda: texts)
-        return ensure_model(quiet(), cache=cache, threads=1, **SETTINGS)
+        return ensure_model(quiet(), cache=cache, threads=1, settings=SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def quiet() -> Console:
 def test_the_checkpoint_is_one_that_transformers_loads_and_continues(
     model_path: Path, words: PreTrainedTokenizerBase
 ) -> None:
-    model = AutoModelForCausalLM.from_pretrained(model_path)
+    model: Any = AutoModelForCausalLM.from_pretrained(model_path)
     prompt = torch.tensor([words.encode("def ")])
     output = model.generate(prompt, max_new_tokens=8, do_sample=False)
     assert model.config.architectures == ["LlamaForCausalLM"]
@@ -89,7 +91,7 @@ def test_a_second_run_uses_the_checkpoint_of_the_first(
     cache: Path, model_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written = {file.name: file.stat().st_mtime_ns for file in model_path.iterdir()}
-    assert ensure_model(quiet(), cache=cache, **SETTINGS) == model_path
+    assert ensure_model(quiet(), cache=cache, settings=SETTINGS) == model_path
     assert {file.name: file.stat().st_mtime_ns for file in model_path.iterdir()} == written
     assert sorted(written) == sorted(checkpoint.FILES)
 
@@ -114,7 +116,7 @@ def test_an_incomplete_checkpoint_is_not_used(model_path: Path, tmp_path: Path) 
 def test_other_files_are_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(OccupiedError):
-        ensure_model(quiet(), out=tmp_path, **SETTINGS)
+        ensure_model(quiet(), out=tmp_path, settings=SETTINGS)
     assert main(["--out", str(tmp_path)]) == 1
     assert "holds something else" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
