@@ -32,10 +32,14 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **self._fields,
         }
-        line.update((key, value) for key, value in vars(record).items() if key not in _STANDARD)
+        line.update((key, value) for key, value in vars(record).items() if _is_extra(key))
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return _encoder.encode(line).decode()
+
+
+def _is_extra(key: str) -> bool:
+    return key not in _STANDARD and not key.startswith("_")  # some libraries mark records for themselves
 
 
 def configure(*, level: str = "INFO", stream: TextIO | None = None, **fields: str) -> None:

@@ -1,0 +1,96 @@
+"""`python -m coxswain_workers.replica`: one replica in its Pod."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import FrameType
+
+import uvloop
+
+from coxswain_crds.reasons import StartFailure
+from coxswain_protocol import logs
+from coxswain_workers.engine.errors import ModelError
+from coxswain_workers.replica import settings as flags
+from coxswain_workers.replica.failures import StartError
+from coxswain_workers.replica.model_source import fetch_model
+from coxswain_workers.replica.ray_head import RayHead
+from coxswain_workers.replica.settings import Settings
+from coxswain_workers.replica.stderr_passing import StderrServer
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: list[str]) -> int:
+    """Serve until SIGTERM. 0 after a drain, 1 with an explanation in the termination log."""
+    logs.configure()
+    signal.signal(signal.SIGTERM, _exit_at_once)
+    try:
+        settings = flags.parse(argv)
+    except flags.SettingsError as error:
+        return _fail(StartError(StartFailure.ARGUMENT_INVALID, "spec.engine.args", str(error)), argv)
+    logs.configure(replica=settings.replica)
+    failure = _serve(settings)
+    return 0 if failure is None else _fail(failure, argv)
+
+
+def _fail(failure: StartError, argv: list[str]) -> int:
+    log.error("%s: %s", failure.reason, failure.message, extra={"field": failure.field})
+    failure.write(flags.termination_log(argv))
+    return 1
+
+
+def _serve(settings: Settings) -> StartError | None:
+    """Everything between start and end; what went wrong, if anything did."""
+    head = RayHead()
+    try:
+        with ThreadPoolExecutor(1, "fetch-model") as pool:
+            model = pool.submit(fetch_model, settings.model)
+            if settings.model.startswith("hf://") or _is_there(model):
+                head.start()  # meanwhile the model is being fetched
+            return _supervise(settings, head, model.result())
+    except ModelError as error:
+        return StartError.of(error)
+    finally:
+        head.stop()
+
+
+def _is_there(model: Future[Path]) -> bool:
+    """A path is checked before anything is started for it. Raises ModelError."""
+    return model.result().is_dir()
+
+
+def _supervise(settings: Settings, head: RayHead, model: Path) -> StartError | None:
+    from coxswain_workers.replica.supervisor import Supervisor, SupervisorError
+
+    server = StderrServer(head.folder / "stderr.sock")
+
+    async def run() -> None:
+        supervisor = Supervisor(settings, head=head, model=model, stderr=server)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, supervisor.drain)
+        await supervisor.run()
+
+    try:
+        uvloop.run(run())
+    except SupervisorError as error:
+        return error.failure
+    except OSError as error:
+        return StartError(StartFailure.INTERNAL_ERROR, "", str(error))
+    finally:
+        server.close()
+    return None
+
+
+def _exit_at_once(_number: int, _frame: FrameType | None) -> None:
+    """Nothing is served yet, so nothing is left to move."""
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
