@@ -42,7 +42,7 @@ class ControlPlane:
     `with ControlPlane() as plane: plane.kubectl("get", "namespaces")`. Without a `directory` everything lies in a
     temporary one, ends with this process however that ends, and is removed by `stop`. `controllers` runs the
     controller manager: default service accounts, namespace deletion and garbage collection need it. Pod Security
-    is "restricted" in every namespace that does not say otherwise.
+    is "restricted" in every namespace that does not say otherwise. The command `enter` starts each process.
     """
 
     directory: Path | None = None
@@ -51,6 +51,7 @@ class ControlPlane:
     controllers: bool = True
     scheduler: bool = False
     console: Console | None = None
+    enter: Sequence[str] = ()
     _lock: IO[str] | None = field(default=None, init=False, repr=False)
 
     # What a user of it needs
@@ -102,7 +103,7 @@ class ControlPlane:
         """Start everything, and return when the API can be used. Raises ClusterError when it cannot."""
         self._prepare()
         try:
-            self._etcd.start(self._etcd_command(), tied=self._tied)
+            self._etcd.start([*self.enter, *self._etcd_command()], tied=self._tied)
             self.start_api_server()
             self._start_clients()
             wait_until(self._usable, what="the default service account", timeout=START_SECONDS)
@@ -129,7 +130,7 @@ class ControlPlane:
 
     def start_api_server(self) -> None:
         """Start the API server (again), at the same address and with the same data; returns when it is ready."""
-        self._api_server.start(self._api_server_command(), tied=self._tied)
+        self._api_server.start([*self.enter, *self._api_server_command()], tied=self._tied)
         self._wait_ready()
 
     def stop_api_server(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -234,9 +235,9 @@ class ControlPlane:
 
     def _start_clients(self) -> None:
         if self.controllers:
-            self._controllers.start(self._controllers_command(), tied=self._tied)
+            self._controllers.start([*self.enter, *self._controllers_command()], tied=self._tied)
         if self.scheduler:
-            self._scheduler.start(self._client_command("kube-scheduler"), tied=self._tied)
+            self._scheduler.start([*self.enter, *self._client_command("kube-scheduler")], tied=self._tied)
 
     def _wait_ready(self) -> None:
         def ready() -> bool:

@@ -7,6 +7,10 @@ class ClusterError(Exception):
     """The cluster could not do what was asked; the message says what failed, and where to look."""
 
 
+class UnfitError(ClusterError):
+    """This machine, or what was asked for, does not allow it; trying again will not help."""
+
+
 class CommandError(ClusterError):
     """A program of the cluster exited non-zero. The message holds what it printed to standard error."""
 
