@@ -139,9 +139,9 @@ class Objective(Model):
     """So many per cent of requests are to be at least as fast as the target."""
 
     percentile: Annotated[int, Interval(ge=1, le=99), WHOLE] = 95
-    """Per cent of requests."""
+    """Per cent of requests that are to be as fast as the target."""
     target: Annotated[Duration, _within("1ms", "10m")]
-    """The latency not to exceed, such as 500ms. Refused below what one measured step of the engine takes."""
+    """The latency that they are not to exceed, such as 500ms. Refused below what one measured step of the engine takes."""
 
 
 class Objectives(Model):
@@ -151,8 +151,6 @@ class Objectives(Model):
     """Time from a request to its first token."""
     inter_token: Objective | None = None
     """Time from one token of a stream to the next."""
-    attainment_percent: Annotated[int, Interval(ge=1, le=100), WHOLE] = 99
-    """Per cent of the time in which the objectives are to hold."""
 
 
 class Scaling(Model):
@@ -185,7 +183,7 @@ class LLMServiceSpec(Model):
     roles: Annotated[list[Role], MaxLen(1), ListMap("name")] = Field(default_factory=list)
     """Parts of the service with Pods of their own. Left out: one role, Serve, on the CPU."""
     objectives: Objectives = Objectives()
-    """Latencies to keep to. They are measured and reported in status."""
+    """Latencies to keep to. They are measured and reported in status; the condition ObjectivesMet judges them."""
     scaling: Scaling = Scaling()
     """How many replicas."""
     resilience: Resilience = Resilience()

@@ -37,7 +37,7 @@ class Measured(Model):
     inter_token_p95: Annotated[str, MaxLen(16)] | None = None
     """95th percentile of the time between two tokens of a stream."""
     attainment_percent: Annotated[int, Ge(0)] | None = None
-    """Per cent of requests within the objectives, rounded down."""
+    """Per cent of requests as fast as the targets, of the objective that fares worse, rounded down."""
     step_floor: Annotated[str, MaxLen(16)] | None = None
     """The fastest step that the engine was measured to make; an objective below it is refused."""
 

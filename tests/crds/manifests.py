@@ -37,7 +37,6 @@ def full_spec() -> Object:
         "objectives": {
             "ttft": {"percentile": 95, "target": "500ms"},
             "interToken": {"percentile": 90, "target": "50ms"},
-            "attainmentPercent": 99,
         },
         "scaling": {"replicas": 3},
         "resilience": {"onDrain": "Migrate", "drainTimeout": "5m", "replay": "Exact"},

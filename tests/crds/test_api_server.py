@@ -40,7 +40,7 @@ def test_defaults_are_filled_in(client: Client) -> None:
     assert made["spec"] == {
         "model": {"uri": "pvc://models/tiny"},
         "engine": {"type": "Native"},
-        "objectives": {"attainmentPercent": 99},
+        "objectives": {},
         "scaling": {"replicas": 1},
         "resilience": {"onDrain": "Migrate", "drainTimeout": "300s", "replay": "Seamless"},
     }

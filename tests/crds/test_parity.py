@@ -68,7 +68,7 @@ SPEC = st.fixed_dictionaries(
             type=st.just("Native"), image=st.just("a/b:c@sha256:0"), args=st.lists(st.text(max_size=9), max_size=3)
         ),
         "roles": st.lists(ROLE, max_size=1),
-        "objectives": optional(ttft=OBJECTIVE, interToken=OBJECTIVE, attainmentPercent=st.integers(1, 100)),
+        "objectives": optional(ttft=OBJECTIVE, interToken=OBJECTIVE),
         "scaling": optional(replicas=st.integers(0, 1000)),
         "resilience": optional(
             onDrain=st.sampled_from(["Migrate", "Finish"]),

@@ -35,7 +35,8 @@ def test_null_is_the_same_as_leaving_a_field_out() -> None:
 
 def spec_with(path: str, value: object) -> dict[str, Any]:
     """The full spec with one value changed; `path` as in FieldError, below spec."""
-    spec = place = full_spec()
+    spec = full_spec()
+    place: Any = spec
     *parents, last = path.split(".")
     for part in parents:
         place = place[part] if not part.endswith("[0]") else place[part.removesuffix("[0]")][0]
@@ -80,7 +81,7 @@ WRONG = {
         ("0ms", "between 1ms and 10m"),
         ("11m", "between 1ms and 10m"),
     ],
-    "objectives.attainmentPercent": [(101, "must be at most 100"), (True, "must be an integer, not true")],
+    "objectives.interToken.percentile": [(True, "must be an integer, not true")],
     "scaling.replicas": [
         ("3", 'must be an integer, not "3"'),
         (-1, "must be at least 0"),
