@@ -8,15 +8,15 @@ block after block, so a token's result depends on its own context only: not on n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-PAIRS_AT_ONCE = 128
-"""(tile, block) pairs gathered at a time, so that what is gathered is still in cache when it is multiplied."""
+TOKENS_AT_ONCE = 512
+"""Query tokens times KV blocks computed at a time, so that intermediate results stay in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,13 @@ class Span:
     blocks: Sequence[int]
 
 
+Piece = tuple[Span, int, int]
+"""Tokens of a span that make one tile: first and last."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """A plan for tiles of one size, made once per step and used by every layer."""
+    """A plan for some tiles of one size, made once per step and used by every layer."""
 
     rows: Tensor
     """[tiles x tile]: which query token each place of a tile holds; the last one repeats in a tile that is not full."""
@@ -47,12 +51,28 @@ class Tiles:
     """[pairs, tile, block_size]: -inf where a token must not look, else 0."""
 
 
-def plan_tiles(spans: Sequence[Span], *, tile: int, block_size: int, device: torch.device | str = "cpu") -> Tiles:
-    """Cut `spans` into tiles of `tile` tokens, longest context first."""
+def plan_tiles(
+    spans: Sequence[Span], *, tile: int, block_size: int, device: torch.device | str = "cpu"
+) -> Iterator[Tiles]:
+    """Cut `spans` into tiles of `tile` tokens, and those into plans that fit the processor's cache when they run."""
     pieces = [
         (span, first, min(first + tile, span.count) - 1) for span in spans for first in range(0, span.count, tile)
     ]
     pieces.sort(key=lambda piece: -(piece[0].start + piece[2]))
+    taken: list[Piece] = []
+    pairs = 0
+    for piece in pieces:
+        reach = (piece[0].start + piece[2]) // block_size + 1
+        if taken and (pairs + reach) * tile > TOKENS_AT_ONCE:
+            yield _plan(taken, tile=tile, block_size=block_size, device=device)
+            taken, pairs = [], 0
+        taken.append(piece)
+        pairs += reach
+    if taken:
+        yield _plan(taken, tile=tile, block_size=block_size, device=device)
+
+
+def _plan(pieces: list[Piece], *, tile: int, block_size: int, device: torch.device | str) -> Tiles:
     first = np.array([piece[1] for piece in pieces])[:, None]
     last = np.array([piece[2] for piece in pieces])[:, None]
     offsets = np.minimum(first + np.arange(tile), last)
@@ -113,30 +133,20 @@ def _unpack(result: Tensor, tiles: Tiles, out: Tensor) -> None:
 def _scores(packed: Tensor, keys: Tensor, tiles: Tiles, *, group: int) -> Tensor:
     """Masked scores [kv_heads, pairs, rows, block_size]."""
     kv_heads, _, rows, dim = packed.shape
-    pairs, block_size = tiles.pages.shape[0], keys.shape[3]
-    scores = packed.new_empty(kv_heads, pairs, rows, block_size)
-    for start in range(0, pairs, PAIRS_AT_ONCE):
-        part = slice(start, start + PAIRS_AT_ONCE)
-        block = keys.index_select(1, tiles.pages[part]).view(-1, dim, block_size)
-        query = packed.index_select(1, tiles.owners[part]).view(-1, rows, dim)
-        scores[:, part] = torch.bmm(query, block).view(kv_heads, -1, rows, block_size)
-    scores[:, :, : tiles.tile * group].view(kv_heads, pairs, tiles.tile, group, block_size).add_(
-        tiles.mask.unsqueeze(2)
-    )
+    block_size = keys.shape[3]
+    block = keys.index_select(1, tiles.pages).view(-1, dim, block_size)
+    query = packed.index_select(1, tiles.owners).view(-1, rows, dim)
+    scores = torch.bmm(query, block).view(kv_heads, -1, rows, block_size)
+    masked = scores[:, :, : tiles.tile * group].view(kv_heads, -1, tiles.tile, group, block_size)
+    masked.add_(tiles.mask.unsqueeze(2))
     return scores
 
 
 def _weighted(weights: Tensor, values: Tensor, tiles: Tiles) -> Tensor:
     """Sums of values by weight, block for block: [kv_heads, pairs, rows, head_dim]."""
     kv_heads, pairs, rows, block_size = weights.shape
-    sums = weights.new_empty(kv_heads, pairs, rows, values.shape[3])
-    for start in range(0, pairs, PAIRS_AT_ONCE):
-        part = slice(start, start + PAIRS_AT_ONCE)
-        block = values.index_select(1, tiles.pages[part]).view(-1, block_size, values.shape[3])
-        sums[:, part] = torch.bmm(weights[:, part].reshape(-1, rows, block_size), block).view(
-            kv_heads, -1, rows, values.shape[3]
-        )
-    return sums
+    block = values.index_select(1, tiles.pages).view(-1, block_size, values.shape[3])
+    return torch.bmm(weights.view(-1, rows, block_size), block).view(kv_heads, pairs, rows, -1)
 
 
 def _over_walks(parts: Tensor, walks: tuple[int, ...], combine: Callable[..., Tensor]) -> Tensor:

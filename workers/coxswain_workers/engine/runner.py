@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from coxswain_kernels.paged_attention import Span, Tiles, paged_attention, plan_tiles
+from coxswain_kernels.span_attention import SpanPlan, plan_span, span_attention
 from coxswain_scheduler.batching import Entry
 from coxswain_workers.engine.model import Model
 from coxswain_workers.engine.rows import Rows
@@ -24,8 +25,8 @@ class Arrangement:
     head: Rows = field(default_factory=Rows)
     attention_rows: int = 1
     """Fewest rows of an attention tile."""
-    tile: int = 16
-    """Tokens of a prefilling sequence that share a tile."""
+    tile: int | None = None
+    """Tokens of a prefilling sequence that share a tile; None computes each such sequence by torch's fused kernel."""
 
 
 class Layout(NamedTuple):
@@ -35,7 +36,7 @@ class Layout(NamedTuple):
     positions: Tensor
     blocks: Tensor
     offsets: Tensor
-    groups: list[Tiles]
+    plans: list[Tiles | SpanPlan]
     samples: Tensor
 
 
@@ -67,10 +68,8 @@ class TorchRunner:
             keys[:, layout.blocks, :, layout.offsets] = key[:count]
             values[:, layout.blocks, layout.offsets] = value[:count].transpose(0, 1)
             out = torch.zeros_like(query, memory_format=torch.contiguous_format)
-            for tiles in layout.groups:
-                paged_attention(
-                    query, keys, values, tiles, scale=self._scale, min_rows=arrangement.attention_rows, out=out
-                )
+            for plan in layout.plans:
+                self._attention(query, keys, values, plan, out)
             return out.view(out.shape[0], -1)
 
         hidden = self.model.forward(layout.ids, layout.positions, attend, max_rows=arrangement.body.high)
@@ -102,14 +101,23 @@ class TorchRunner:
             positions=self._tensor(positions + [0] * spare),
             blocks=self._tensor(blocks),
             offsets=torch.from_numpy(place % size).to(self._device),
-            groups=[
-                self._tiles(spans, tile) for spans, tile in ((decodes, 1), (prefills, self.arrangement.tile)) if spans
-            ],
+            plans=self._plans(decodes, prefills),
             samples=self._tensor(samples + [-1] * (self.arrangement.head.padded(len(samples)) - len(samples))),
         )
 
-    def _tiles(self, spans: list[Span], tile: int) -> Tiles:
-        return plan_tiles(spans, tile=tile, block_size=self.block_size, device=self._device)
+    def _plans(self, decodes: list[Span], prefills: list[Span]) -> list[Tiles | SpanPlan]:
+        size, device, tile = self.block_size, self._device, self.arrangement.tile
+        plans: list[Tiles | SpanPlan] = list(plan_tiles(decodes, tile=1, block_size=size, device=device))
+        if tile is None:
+            return plans + [plan_span(span, block_size=size, device=device) for span in prefills]
+        return plans + list(plan_tiles(prefills, tile=tile, block_size=size, device=device))
+
+    def _attention(self, query: Tensor, keys: Tensor, values: Tensor, plan: Tiles | SpanPlan, out: Tensor) -> None:
+        if isinstance(plan, SpanPlan):
+            span_attention(query, keys, values, plan, scale=self._scale, out=out)
+        else:
+            min_rows = self.arrangement.attention_rows
+            paged_attention(query, keys, values, plan, scale=self._scale, min_rows=min_rows, out=out)
 
     def _tensor(self, values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self._device)

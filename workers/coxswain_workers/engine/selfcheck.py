@@ -18,7 +18,7 @@ from coxswain_workers.engine.model import Model, Projection
 from coxswain_workers.engine.rows import BUCKETS, Rows, safe_rows
 from coxswain_workers.engine.runner import Arrangement, TorchRunner
 
-ATTENTION = ((2, 16), (4, 16), (8, 16), (16, 16), (2, 1), (4, 1), (8, 1), (16, 1))
+ATTENTION = ((2, 32), (4, 32), (8, 32), (4, 8), (8, 8), (2, 1), (4, 1), (8, 1), (16, 1))
 """Arrangements of attention to try: fewest rows of a tile, tokens of a prefill tile. Cheapest first."""
 
 COMPANIES = ((1, 1024, 1), (1, 1024, 4), (1, 7, 2), (8, 24, 3), (32, 512, 4))
