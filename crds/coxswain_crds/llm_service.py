@@ -141,7 +141,7 @@ class Objective(Model):
     percentile: Annotated[int, Interval(ge=1, le=99), WHOLE] = 95
     """Per cent of requests that are to be as fast as the target."""
     target: Annotated[Duration, _within("1ms", "10m")]
-    """The latency that they are not to exceed, such as 500ms. Refused below what one measured step of the engine takes."""
+    """The latency they are not to exceed, such as 500ms. Refused below what one measured step of the engine takes."""
 
 
 class Objectives(Model):
