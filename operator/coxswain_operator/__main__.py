@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 
 import uvloop
 
-from coxswain_operator import flags, logs
+from coxswain_operator import flags
 from coxswain_operator.process import Process
+from coxswain_protocol import logs
 
 
 def main() -> int:
     """The exit code: 0 after a signal, 1 when something ended that must not, 2 for bad flags."""
     options = flags.parse()
-    logs.configure(options.log_level)
+    logs.configure(level=options.log_level.upper(), operator=options.identity)
+    # What kopf tells of every single event is of use to its developers only.
+    logging.getLogger("kopf").setLevel(logging.WARNING)
 
     async def run() -> int:
         return await Process(options).run()

@@ -40,7 +40,7 @@ def consider(
 
 
 def blocks(error: FieldError) -> bool:
-    """Whether a spec with this error is not acted on. An objective changes no Pod: one out of reach is only reported."""
+    """Whether a spec with this error is not acted on. An objective changes no Pod: one out of reach is reported."""
     return error.reason is not Accepted.OBJECTIVE_IMPOSSIBLE
 
 

@@ -2,10 +2,10 @@
 
 ```
 ApiError
-├── Unreachable      no answer, or the server is not up to answering: try again later
-├── NotFound         404
-├── Conflict         409: it exists already, or changed meanwhile
-└── Refused          the request itself is wrong or not allowed: trying again the same way will not help
+├── UnreachableError      no answer, or the server is not up to answering: try again later
+├── NotFoundError         404
+├── ConflictError         409: it exists already, or changed meanwhile
+└── RefusedError          the request itself is wrong or not allowed: trying again the same way will not help
 ```
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -45,31 +46,31 @@ class ApiError(Exception):
         self.message = message
 
 
-class Unreachable(ApiError):
+class UnreachableError(ApiError):
     """No answer, or 429 or 5xx: the same request may work later."""
 
 
-class NotFound(ApiError):
+class NotFoundError(ApiError):
     """404."""
 
 
-class Conflict(ApiError):
+class ConflictError(ApiError):
     """409: the object exists already or changed since it was read."""
 
 
-class Refused(ApiError):
+class RefusedError(ApiError):
     """400, 401, 403, 422: trying again the same way will not help."""
 
 
 def error_of(*, status: int, message: str, what: str) -> ApiError:
     """The exception of an HTTP status."""
     if status == 404:
-        return NotFound(message, status=status, what=what)
+        return NotFoundError(message, status=status, what=what)
     if status == 409:
-        return Conflict(message, status=status, what=what)
+        return ConflictError(message, status=status, what=what)
     if status == 429 or status >= 500:
-        return Unreachable(message, status=status, what=what)
-    return Refused(message, status=status, what=what)
+        return UnreachableError(message, status=status, what=what)
+    return RefusedError(message, status=status, what=what)
 
 
 class Api:
@@ -105,7 +106,7 @@ class Api:
             params["continue"] = metadata["continue"]
 
     async def create(self, kind: Kind, body: Object) -> Object:
-        """Create. Raises Conflict when it exists."""
+        """Create. Raises ConflictError when it exists."""
         path = kind.path(namespace=body["metadata"].get("namespace"))
         return await self.request("POST", path, body=body, params={"fieldManager": names.FIELD_MANAGER})
 
@@ -117,12 +118,12 @@ class Api:
         return await self.request("PATCH", path, body=body, params=params, content_type=APPLY)
 
     async def replace(self, kind: Kind, body: Object) -> Object:
-        """Write back an object that was read. Raises Conflict when it changed meanwhile."""
+        """Write back an object that was read. Raises ConflictError when it changed meanwhile."""
         path = kind.path(namespace=body["metadata"].get("namespace"), name=body["metadata"]["name"])
         return await self.request("PUT", path, body=body)
 
     async def delete(self, kind: Kind, *, namespace: str, name: str, uid: str) -> Object:
-        """Ask for the deletion of exactly this object, not of a namesake. Raises NotFound, Conflict."""
+        """Ask for the deletion of exactly this object, not of a namesake. Raises NotFoundError, ConflictError."""
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}}
         return await self.request("DELETE", kind.path(namespace=namespace, name=name), body=body)
 
@@ -137,11 +138,19 @@ class Api:
         timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> Object:
         """One request; logs in again once when the credentials are no longer good. Raises ApiError."""
+        once = partial(
+            self._once,
+            method=method,
+            path=path,
+            params=params,
+            data=None if body is None else msgspec.json.encode(body),
+            headers=None if body is None else {"Content-Type": content_type},
+            timeout=aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(5.0, timeout_seconds)),
+        )
         session = await self._connected()
-        status, answer = await self._once(session, method, path, body, params, content_type, timeout_seconds)
+        status, answer = await once(session)
         if status == 401:
-            session = await self._connected(stale=session)
-            status, answer = await self._once(session, method, path, body, params, content_type, timeout_seconds)
+            status, answer = await once(await self._connected(stale=session))
         metrics.API_REQUESTS.labels(verb=method, code=str(status)).inc()
         if status >= 400:
             message = answer.get("message") or f"HTTP {status}"
@@ -162,27 +171,15 @@ class Api:
             return self._session
 
     async def _once(
-        self,
-        session: aiohttp.ClientSession,
-        method: str,
-        path: str,
-        body: Object | None,
-        params: Mapping[str, str] | None,
-        content_type: str,
-        timeout_seconds: float,
+        self, session: aiohttp.ClientSession, *, method: str, path: str, **arguments: Any
     ) -> tuple[int, Object]:
-        data = None if body is None else msgspec.json.encode(body)
-        headers = {"Content-Type": content_type} if data is not None else None
-        timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(5.0, timeout_seconds))
         try:
-            async with session.request(
-                method, self._server + path, data=data, params=params, headers=headers, timeout=timeout
-            ) as response:
+            async with session.request(method, self._server + path, **arguments) as response:
                 return response.status, _decoded(await response.read(), response.status)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             metrics.API_REQUESTS.labels(verb=method, code="none").inc()
             reason = str(error) or type(error).__name__
-            raise Unreachable(f"no answer from {self._server}: {reason}", what=f"{method} {path}") from error
+            raise UnreachableError(f"no answer from {self._server}: {reason}", what=f"{method} {path}") from error
 
 
 def _decoded(data: bytes, status: int) -> Object:

@@ -1,6 +1,6 @@
 """The conditions of a service: each one function from the situation to a verdict.
 
-Messages name things and counts, never ages, so that a condition that stays the same is the same text and is not written.
+Messages name things and counts, never ages: a condition that stays the same is the same text, and is not written.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coxswain_crds import names
-from coxswain_operator.api import MERGE, Api, ApiError, NotFound
+from coxswain_operator.api import MERGE, Api, ApiError, NotFoundError
 from coxswain_operator.kinds import EVENTS
 from coxswain_operator.records import ServiceRecord
 from coxswain_operator.timestamps import micros
@@ -54,7 +54,7 @@ class Events:
                 self._series[key] = await self._create(service, reason, note, warning=warning, now=now)
             else:
                 await self._count(service, series, now)
-        except NotFound:
+        except NotFoundError:
             self._series.pop(key, None)
         except ApiError as error:
             log.info("an event was dropped: %s", error)

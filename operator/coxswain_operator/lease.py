@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from coxswain_crds import names
-from coxswain_operator.api import Api, ApiError, Conflict, NotFound
+from coxswain_operator.api import Api, ApiError, ConflictError, NotFoundError
 from coxswain_operator.kinds import LEASES
 from coxswain_operator.timestamps import micros
 
@@ -56,7 +56,7 @@ class Lease:
     async def acquire(self) -> None:
         """Wait until the Lease is ours."""
         log.info("waiting for the lease %s/%s as %s", self._namespace, names.LEASE, self._identity)
-        while not await self.try_acquire():
+        while not await self.try_acquire():  # noqa: ASYNC110 - what is waited for happens elsewhere
             await asyncio.sleep(RETRY_SECONDS)
         log.info("the lease is held; reconciling begins")
 
@@ -78,7 +78,7 @@ class Lease:
             else:
                 return False
         except ApiError as error:
-            if not isinstance(error, Conflict):
+            if not isinstance(error, ConflictError):
                 log.warning("the lease cannot be taken: %s", error)
             return False
         self._renew_noted(lease)
@@ -136,7 +136,7 @@ class Lease:
         path = LEASES.path(namespace=self._namespace, name=names.LEASE)
         try:
             lease = await self._api.request("GET", path, timeout_seconds=5.0)
-        except NotFound:
+        except NotFoundError:
             return None
         lease.setdefault("spec", {})
         return lease

@@ -7,7 +7,7 @@ from typing import Any
 
 from coxswain_crds import names
 from coxswain_crds.validation import FieldError
-from coxswain_operator.api import Api, Conflict, NotFound
+from coxswain_operator.api import Api, ConflictError, NotFoundError
 from coxswain_operator.cache import Cache, Key
 from coxswain_operator.desired.children import children
 from coxswain_operator.desired.secret import is_complete, secret
@@ -69,7 +69,7 @@ class Offspring:
         """Whether a name can be used: applying would quietly take over an object of somebody else's."""
         try:
             there = await self._api.get(kind, namespace=key[0], name=name)
-        except NotFound:
+        except NotFoundError:
             return True
         owners = there["metadata"].get("ownerReferences") or []
         if any(owner["kind"] == names.LLM_SERVICE and owner["name"] == key[1] for owner in owners):
@@ -91,7 +91,7 @@ class Offspring:
             return
         try:
             self._cache.put(SECRETS, await self._api.create(SECRETS, body))
-        except Conflict:
+        except ConflictError:
             if await self._is_free(key, memory, SECRETS, body["metadata"]["name"]):
                 there = await self._api.get(SECRETS, namespace=key[0], name=body["metadata"]["name"])
                 self._cache.put(SECRETS, there)

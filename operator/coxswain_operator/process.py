@@ -13,7 +13,7 @@ import kopf
 from coxswain_crds import names
 from coxswain_operator import admission, health, metrics, watching
 from coxswain_operator.admission import Admission
-from coxswain_operator.api import Api, ApiError, NotFound
+from coxswain_operator.api import Api, ApiError, NotFoundError
 from coxswain_operator.cache import Cache, Key
 from coxswain_operator.events import Events
 from coxswain_operator.flags import Options
@@ -136,7 +136,7 @@ class Process:
                 if not missing:
                     return
                 log.warning("the API server does not know %s yet", ", ".join(sorted(missing)))
-            except NotFound:
+            except NotFoundError:
                 log.warning("the API server does not know %s/%s: are the CRDs installed?", names.GROUP, names.VERSION)
             except ApiError as error:
                 log.warning("the API server cannot be read yet: %s", error)

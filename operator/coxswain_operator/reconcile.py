@@ -15,7 +15,7 @@ from coxswain_crds import names
 from coxswain_crds.llm_service import Objectives
 from coxswain_crds.reasons import Condition, Event
 from coxswain_operator.acceptance import consider
-from coxswain_operator.api import Api, NotFound
+from coxswain_operator.api import Api, NotFoundError
 from coxswain_operator.cache import Cache, Key
 from coxswain_operator.desired.gateway import REPLICAS as GATEWAYS
 from coxswain_operator.events import Events
@@ -123,7 +123,7 @@ class Reconciler:
             return
         try:
             self._cache.put(SERVICES, await self._api.apply(SERVICES, manifest(service, wanted), subresource="status"))
-        except NotFound:
+        except NotFoundError:
             return  # It was deleted meanwhile; the watch will say so.
         await self._tell_changes(service, situation, wanted["conditions"])
 

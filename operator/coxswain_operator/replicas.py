@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from coxswain_crds import names
 from coxswain_crds.reasons import Event, StartFailure
 from coxswain_operator import metrics
-from coxswain_operator.api import Api, Conflict, NotFound, Refused
+from coxswain_operator.api import Api, ConflictError, NotFoundError, RefusedError
 from coxswain_operator.cache import Cache
 from coxswain_operator.desired import replica
 from coxswain_operator.events import Events
@@ -123,9 +123,9 @@ class Replicas:
             memory.incarnations[creation.slot] = creation.incarnation
             try:
                 self._cache.put(PODS, await self._api.create(PODS, body))
-            except Conflict:
+            except ConflictError:
                 continue  # A Pod of that name is still there; the next pass takes the next incarnation.
-            except Refused as error:
+            except RefusedError as error:
                 memory.refusal = Failure(StartFailure.POD_REFUSED, error.message)
                 memory.pauses.failed(creation.slot, now=self._clock())
                 break
@@ -157,7 +157,7 @@ class Replicas:
     async def _delete(self, service: ServiceRecord, pod: PodRecord, deletion: Deletion, memory: Memory) -> None:
         try:
             answer = await self._api.delete(PODS, namespace=pod.namespace, name=pod.name, uid=pod.uid)
-        except (NotFound, Conflict):
+        except (NotFoundError, ConflictError):
             self._cache.forget_pod(pod)
             return
         if answer.get("kind") == PODS.kind and names.LABEL_SERVICE in (answer["metadata"].get("labels") or {}):

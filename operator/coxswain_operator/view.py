@@ -64,7 +64,7 @@ class View:
 
 
 def step_floor_seconds(view: View | None, status: Mapping[str, Any]) -> float | None:
-    """The fastest measured engine step of a service: from its replicas, else as its status keeps it; None if unknown."""
+    """The fastest measured engine step of a service: of its replicas, else as its status keeps it; None if unknown."""
     floor = view.step_floor_seconds() if view else None
     text = (status.get("measured") or {}).get("stepFloor") or ""
     try:

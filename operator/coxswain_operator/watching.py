@@ -101,8 +101,8 @@ def _watch(handlers: kopf.OperatorRegistry, kind: Kind, cache: Cache, enqueue: C
 
 
 def _validate(handlers: kopf.OperatorRegistry, plural: str, admit: Callable[[dict[str, Any]], Admission]) -> None:
-    async def validate(body: kopf.Body, warnings: list[str], operation: str, **_: Any) -> None:
-        if operation == "DELETE":
+    async def validate(*, body: kopf.Body, warnings: list[str], **others: Any) -> None:
+        if others["operation"] == "DELETE":
             return
         admission = admit(dict(body))
         warnings.extend(admission.warnings)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from coxswain_operator import metrics
-from coxswain_operator.api import ApiError, Unreachable
+from coxswain_operator.api import ApiError, UnreachableError
 from coxswain_operator.cache import Key
 from coxswain_operator.queue import WorkQueue
 
@@ -39,7 +39,7 @@ async def one(queue: WorkQueue[Key], reconcile: Pass) -> None:
     try:
         again_after = await reconcile(key)
     except ApiError as error:
-        _failed(queue, key, error, level=logging.INFO if isinstance(error, Unreachable) else logging.WARNING)
+        _failed(queue, key, error, level=logging.INFO if isinstance(error, UnreachableError) else logging.WARNING)
     except Exception as error:
         log.exception("a pass failed", extra={"service": "/".join(key)})
         _failed(queue, key, error, level=logging.ERROR)

@@ -1,1 +1,1 @@
-"""The objects that a service consists of, as pure functions: spec × settings → manifests. One file per kind of object."""
+"""The objects that a service consists of, as pure functions of spec and settings. One file per kind of object."""
