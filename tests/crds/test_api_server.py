@@ -6,6 +6,8 @@ import pytest
 import yaml
 
 from coxswain_crds import definitions
+from coxswain_crds.schema import Model
+from coxswain_crds.structural import structural
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.errors import CommandError
 from tests.crds.conftest import NAMESPACE, Client
@@ -125,6 +127,31 @@ def test_scale_columns_and_short_name(with_resources: ControlPlane, client: Clie
     )
     with pytest.raises(CommandError, match="1000"):
         plane.kubectl("scale", "-n", NAMESPACE, "llms/columns", "--replicas=1001")
+
+
+def test_int_or_string_is_one_or_the_other(with_resources: ControlPlane, client: Client) -> None:
+    class Spec(Model):
+        limit: int | str | None = None
+
+    class Thing(Model):
+        spec: Spec
+
+    kind = {"kind": "Thing", "plural": "things", "singular": "thing"}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": structural(Thing)}}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "things.test.coxswain.dev"},
+        "spec": {"group": "test.coxswain.dev", "names": kind, "scope": "Cluster", "versions": [version]},
+    }
+    status, answer = client.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
+    assert status == 201, answer
+    with_resources.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/things.test.coxswain.dev")
+    path = "/apis/test.coxswain.dev/v1/things"
+    for value, expected in ((5, 201), ("5Gi", 201), (True, 422), ([], 422)):
+        thing = {"apiVersion": "test.coxswain.dev/v1", "kind": "Thing", "metadata": {"name": "a"}}
+        status, answer = client.request("POST", path, thing | {"spec": {"limit": value}}, dryRun="All")
+        assert status == expected, answer
 
 
 def test_explain_prints_the_docstrings(with_resources: ControlPlane) -> None:

@@ -44,7 +44,7 @@ def spec_with(path: str, value: object) -> dict[str, Any]:
     return spec
 
 
-WRONG = {
+WRONG: dict[str, list[tuple[Any, str]]] = {
     "model.uri": [
         (None, "is required"),
         ("", "must not be empty"),

@@ -26,8 +26,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
+{{/* Another name for each maker, so that changing the maker meets no Secret that belongs to the other. */}}
 {{- define "coxswain.certificateSecret" -}}
-{{ include "coxswain.name" . }}-certificate
+{{ include "coxswain.name" . }}-{{ ternary "issued" "certificate" .Values.webhook.certManager.enabled }}
 {{- end -}}
 
 {{/* The certificate of the webhook as JSON: ca, crt and key, in base64. The one in the cluster, else one for ten years.
