@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import fcntl
 import json
 import os
@@ -9,7 +10,9 @@ import re
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -172,26 +175,30 @@ class Cluster:
     def heal_node(self, name: str) -> None:
         """Bring a node back: plug a cut one in; start a killed one afresh, its disk empty. Returns when it is Ready."""
         node = self.node(name)
+        now = datetime.datetime.now(datetime.UTC)
         if node.alive:
             self._lan.connect(name)
         else:
             node.delete()
             node.start()
             node.register()
+        what = f"a sign of life from {name}, see {node.kubelet.log}"
+        wait_until(lambda: self._heard(name, now), what=what, timeout=READY_SECONDS, period=0.2)
         self.wait_node(name, ready=True)
-        if not self._equipped(name):
-            self._equip(node)
 
     def wait_node(self, name: str, *, ready: bool, timeout: float = READY_SECONDS) -> None:
         """Until Kubernetes says that the node is Ready, or that it is not."""
-        what = f"{name} to be {'Ready' if ready else 'NotReady'}"
-        wait_until(lambda: self.is_ready(name) is ready, what=what, timeout=timeout, period=0.2)
 
-    def is_ready(self, name: str) -> bool | None:
-        """What Kubernetes says of a node; None when it says nothing yet."""
-        conditions = self._get("node", name)["status"].get("conditions", [])
-        found = next((item["status"] for item in conditions if item["type"] == "Ready"), None)
-        return None if found is None else found == "True"
+        def said() -> bool:
+            condition = self._condition(name)
+            return condition is not None and (condition["status"] == "True") is ready
+
+        what = f"{name} to be {'Ready' if ready else 'NotReady'}"
+        wait_until(said, what=what, timeout=timeout, period=0.2)
+
+    def is_ready(self, name: str) -> bool:
+        """Whether Kubernetes says that the node is Ready."""
+        return (self._condition(name) or {}).get("status") == "True"
 
     def is_whole(self) -> bool:
         """Whether the cluster is up, with all nodes running and Ready."""
@@ -279,15 +286,15 @@ class Cluster:
 
     def _start(self) -> None:
         self._step("network and control groups", self._lay_out)
-        self._step("API server, controllers, scheduler", self.plane.start)
-        self._step(f"{len(self.nodes)} nodes", self._start_nodes)
-        self._step("nodes Ready", self._wait_nodes)
-        self._step("DNS on two nodes", self._wait_dns)
+        self._step(f"API server, controllers, scheduler; containerd of {self._count} nodes", self._start_servers)
+        self._step("nodes Ready", self._start_nodes)
+        self._step("DNS", self._wait_dns)
 
     def _step(self, what: str, act: Callable[[], None]) -> None:
+        began = time.monotonic()
         with self.console.status(f"{what} …"):
             act()
-        self.console.print(f"  [green]✓[/] {what}")
+        self.console.print(f"  [green]✓[/] {what} [dim]({time.monotonic() - began:.1f} s)[/]")
 
     def _lay_out(self) -> None:
         self.directory.mkdir(parents=True, mode=0o700)
@@ -300,18 +307,18 @@ class Cluster:
         self._host_group.create()
         self._lan.create()
 
+    def _start_servers(self) -> None:
+        with ThreadPoolExecutor() as pool:
+            starts = [pool.submit(self.plane.start), *(pool.submit(node.start) for node in self.nodes)]
+            for start in starts:
+                start.result()
+
     def _start_nodes(self) -> None:
         for node in self.nodes:
-            node.start()
             node.register()
-        self.plane.kubectl(
-            "apply", "-f", "-", stdin=dns.manifests(self._lan.subnets.dns, replicas=min(2, len(self.nodes)))
-        )
-        command = [sys.executable, "-m", "e2e.cluster.forwarder"]
-        arguments = [str(self.kubeconfig), str(self._report), str(self.layout.gateway_port)]
-        self.forwarder.start([*self._entrance, *command, *arguments], directory=image.SOURCES)
-
-    def _wait_nodes(self) -> None:
+        replicas = min(2, len(self.nodes))
+        self.kubectl("apply", "-f", "-", stdin=dns.manifests(self._lan.subnets.dns, replicas=replicas))
+        self._start_forwarder()
         for node in self.nodes:
             what = f"{node.name} to register, see {node.kubelet.log}"
             wait_until(partial(self._registered, node), what=what, timeout=READY_SECONDS, period=0.2)
@@ -319,26 +326,33 @@ class Cluster:
         for node in self.nodes:
             self.wait_node(node.name, ready=True)
 
+    def _start_forwarder(self) -> None:
+        command = [sys.executable, "-m", "e2e.cluster.forwarder"]
+        arguments = [str(self.kubeconfig), str(self._report), str(self.layout.gateway_port)]
+        self.forwarder.start([*self._entrance, *command, *arguments], directory=image.SOURCES)
+
     def _wait_dns(self) -> None:
         self.kubectl("-n", dns.NAMESPACE, "rollout", "status", "deployment/coredns", "--timeout=60s", timeout=70)
 
     def _equip(self, node: Node) -> None:
-        """Give the node its accelerators. The kubelet leaves alone what it does not know, until it is started anew."""
+        """Give the node its accelerators. The kubelet leaves alone what it does not know."""
         status = {"status": {"capacity": ACCELERATORS, "allocatable": ACCELERATORS}}
         self.kubectl("patch", "node", node.name, "--subresource=status", "--type=merge", "-p", json.dumps(status))
-
-    def _equipped(self, name: str) -> bool:
-        allocatable = self._get("node", name)["status"].get("allocatable", {})
-        return all(allocatable.get(kind) == count for kind, count in ACCELERATORS.items())
 
     def _registered(self, node: Node) -> bool:
         if node.kubelet.pid is None:
             raise ClusterError(f"the kubelet of {node.name} ended:\n{node.kubelet.last_words()}")
-        return any(item["metadata"]["name"] == node.name for item in self._get("nodes")["items"])
+        return self.plane.get(f"/api/v1/nodes/{node.name}") is not None
 
-    def _get(self, *what: str) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(self.kubectl("get", *what, "-o", "json"))
-        return answer
+    def _heard(self, name: str, since: datetime.datetime) -> bool:
+        """Whether the node has reported after this moment (its reports say whole seconds)."""
+        ready = self._condition(name)
+        return ready is not None and datetime.datetime.fromisoformat(ready["lastHeartbeatTime"]) > since
+
+    def _condition(self, name: str) -> dict[str, Any] | None:
+        """The Ready condition of a node, if it has one."""
+        status = (self.plane.get(f"/api/v1/nodes/{name}") or {}).get("status", {})
+        return next((item for item in status.get("conditions", []) if item["type"] == "Ready"), None)
 
     def _check_readable(self) -> None:
         closed = image.unreadable([Path(path) for path in image.loans(self.bin_dir).values()])

@@ -11,9 +11,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from e2e.cluster.commands import run
-from e2e.cluster.errors import ClusterError, CommandError
+from e2e.cluster.errors import ClusterError
 
 RANGE = ipaddress.IPv4Network("198.18.0.0/15")
 SLOT_PREFIX = 20
@@ -138,16 +139,14 @@ class Lan:
 
     def connected(self, node: str) -> bool:
         """Whether the plug is in."""
-        try:
-            link = json.loads(self._ip("-j", "link", "show", node))[0]
-        except CommandError:
-            return False
-        return "UP" in link["flags"]
+        return any(link["ifname"] == node and "UP" in link["flags"] for link in self._links())
 
     def leave(self, node: str) -> None:
-        """Take the node's namespace away."""
-        namespace = self.node_namespace(node)
-        if namespace in namespaces():
+        """Take the node's plug and namespace away."""
+        here = namespaces()
+        if self.namespace in here and self._has(node):  # now, and not whenever the kernel tidies the namespace up
+            self._ip("link", "delete", node)
+        if (namespace := self.node_namespace(node)) in here:
             run("ip", "netns", "delete", namespace)
 
     def delete(self) -> None:
@@ -155,6 +154,13 @@ class Lan:
         if self.link in links():
             run("ip", "link", "delete", self.link)
         delete_namespaces(self.name)
+
+    def _has(self, node: str) -> bool:
+        return any(link["ifname"] == node for link in self._links())
+
+    def _links(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self._ip("-j", "link"))
+        return found
 
     def _ip(self, *args: str) -> str:
         return run("ip", "-n", self.namespace, *args)
