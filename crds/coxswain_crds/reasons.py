@@ -205,8 +205,6 @@ class StartFailure(StrEnum):
     """The API server refused the Pod: quota, Pod Security, or a template patch that makes no valid Pod."""
     UNSCHEDULABLE = "Unschedulable"
     """The Pod fits on no node; the message is the scheduler's."""
-    VOLUME_UNAVAILABLE = "VolumeUnavailable"
-    """The volume of the model cannot be mounted."""
     CRASHED = "Crashed"
     """The container ended without saying why; the message holds its exit code."""
 
