@@ -47,7 +47,9 @@ def test_logits_and_greedy_tokens_equal_those_of_transformers(name: str, arithme
         sequence.blocks = [3, 1, 2]
         got = engine._runner.run([Entry(sequence, 0, len(prompt), samples=True)])[0]
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=2e-5)
-    results = complete(engine, *(request(str(index), prompt, max_tokens=40, min_tokens=40) for index, prompt in enumerate(prompts)))
+    results = complete(
+        engine, *(request(str(index), prompt, max_tokens=40, min_tokens=40) for index, prompt in enumerate(prompts))
+    )
     for index, prompt in enumerate(prompts):
         assert results[str(index)].tokens == _greedy(reference, prompt, 40)
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import cast
 
 import pytest
 import torch
@@ -33,7 +32,7 @@ def runner_of(checkpoint: Callable[[Architecture], Path]) -> Callable[[Architect
     def runner(architecture: Architecture) -> TorchRunner:
         engine = load_native(checkpoint(architecture), OPTIONS)
         assert "exact" in engine.info.features
-        return cast(TorchRunner, engine._runner)
+        return engine._runner
 
     return runner
 
