@@ -61,7 +61,7 @@ class TestGateway:
 
     async def listen(self, port: int) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=1024)
-        self.address = "127.0.0.1:{}".format(self._server.sockets[0].getsockname()[1])
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
         """Close the connection and the port."""

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import signal
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
 
@@ -17,7 +18,7 @@ from coxswain_protocol import logs
 from coxswain_workers.engine.errors import ModelError
 from coxswain_workers.replica import settings as flags
 from coxswain_workers.replica.failures import StartError
-from coxswain_workers.replica.model_source import fetch_model
+from coxswain_workers.replica.model_source import fetch_model, is_download
 from coxswain_workers.replica.ray_head import RayHead
 from coxswain_workers.replica.settings import Settings
 from coxswain_workers.replica.stderr_passing import StderrServer
@@ -48,23 +49,35 @@ def _serve(settings: Settings) -> StartError | None:
     """Everything between start and end; what went wrong, if anything did."""
     head = RayHead()
     try:
-        with ThreadPoolExecutor(1, "fetch-model") as pool:
-            model = pool.submit(fetch_model, settings.model)
-            if settings.model.startswith("hf://") or _is_there(model):
-                head.start()  # meanwhile the model is being fetched
-            return _supervise(settings, head, model.result())
+        model = _fetch(settings.model)
+        if model.done():
+            model.result()  # a path that is not there: say so before anything is started for it
+        head.start()
+        return _supervise(settings, head, model)
     except ModelError as error:
         return StartError.of(error)
     finally:
         head.stop()
 
 
-def _is_there(model: Future[Path]) -> bool:
-    """A path is checked before anything is started for it. Raises ModelError."""
-    return model.result().is_dir()
+def _fetch(uri: str) -> Future[Path]:
+    """The model's folder, at once for a path; a download goes on in the background and is given up at exit."""
+    model: Future[Path] = Future()
+
+    def fetch() -> None:
+        try:
+            model.set_result(fetch_model(uri))
+        except BaseException as error:  # whoever waits for the result is told
+            model.set_exception(error)
+
+    if is_download(uri):
+        threading.Thread(target=fetch, name="fetch-model", daemon=True).start()
+    else:
+        fetch()
+    return model
 
 
-def _supervise(settings: Settings, head: RayHead, model: Path) -> StartError | None:
+def _supervise(settings: Settings, head: RayHead, model: Future[Path]) -> StartError | None:
     from coxswain_workers.replica.supervisor import Supervisor, SupervisorError
 
     server = StderrServer(head.folder / "stderr.sock")

@@ -36,13 +36,18 @@ class DownloadFailedError(ModelError):
     reason = StartFailure.DOWNLOAD_FAILED
 
 
+def is_download(uri: str) -> bool:
+    """Whether `fetch_model` goes to the network."""
+    return uri.startswith("hf://")
+
+
 def fetch_model(uri: str) -> Path:
     """The folder of a checkpoint named by a path or by `hf://org/name[@revision]`; downloads what is not there yet.
 
     Honours HF_ENDPOINT, HF_TOKEN and HF_HOME. Raises ModelNotFoundError, RevisionNotFoundError, AccessDeniedError,
     DownloadFailedError.
     """
-    if uri.startswith("hf://"):
+    if is_download(uri):
         repository, _, revision = uri.removeprefix("hf://").partition("@")
         return _download(repository, revision or None)
     path = Path(uri)
@@ -70,7 +75,8 @@ def _download(repository: str, revision: str | None) -> Path:
     except errors.HFValidationError as error:
         raise ModelNotFoundError(f"{repository!r} is not org/name: {error}") from None
     except OSError as error:  # connection errors, the hub's 5xx, a full disk
-        raise DownloadFailedError(f"{repository} could not be downloaded: {error}") from None
+        reason = " ".join(str(error).split())
+        raise DownloadFailedError(f"{repository} could not be downloaded: {reason}") from None
     log.info("downloaded %s", repository)
     return Path(folder)
 

@@ -26,6 +26,7 @@ _ENVIRONMENT: Mapping[str, str] = {
     "RAY_memory_monitor_refresh_ms": "0",  # the container's limit decides, not the node's memory
     "RAY_enable_metrics_collection": "0",
     "RAY_event_stats": "0",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",  # when its GCS is gone, so is this cluster: do not wait a minute
     "RAY_ROTATION_MAX_BYTES": "4194304",
     "RAY_ROTATION_BACKUP_COUNT": "1",
 }

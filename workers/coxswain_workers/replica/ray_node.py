@@ -3,7 +3,7 @@
 `ray.init` starts nine processes with 12 s of CPU and 490 MB; without autoscaler monitor, dashboard and log monitor it
 is six with 6.5 s and 320 MB, and the dashboard's start is no longer waited for. Ray has no setting for that, so the
 head is assembled from the class behind `ray.init`, which is private: pyproject pins Ray's minor version
-(docs/decisions/004-lean-ray-head.md). Import after the environment is set.
+(docs/decisions/005-lean-ray-head.md). Import after the environment is set.
 """
 
 from __future__ import annotations

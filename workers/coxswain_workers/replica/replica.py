@@ -13,7 +13,6 @@ import secrets
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -42,7 +41,7 @@ from coxswain_workers.replica.step_loop import StepLoop
 
 log = logging.getLogger(__name__)
 
-STEP_STOP_SECONDS = 5.0
+GOODBYE_SECONDS = 1.0
 
 
 class EngineFailedError(Exception):
@@ -96,8 +95,12 @@ class Replica:
             done, _ = await asyncio.wait([self._ended, *helpers], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+            await self._say_goodbye()
         finally:
-            await self._close(helpers)
+            self._steps.stop(timeout=0)
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
 
     async def drain(self, seconds: float) -> None:
         """Ask the gateways to take their streams, end `run` when they have or when `seconds` are over."""
@@ -256,18 +259,14 @@ class Replica:
         await asyncio.sleep(2 * self._settings.beat_seconds)
         return idle and not self._running
 
-    async def _close(self, helpers: list[asyncio.Task[None]]) -> None:
-        """Let what is queued be sent, for a second at most; then end every thread and task."""
-        waiting = [asyncio.create_task(link.done.wait()) for link in self._links]
+    async def _say_goodbye(self) -> None:
+        """Let what is queued be sent, for a second at most, and the step that runs end."""
+        closed = [asyncio.create_task(link.done.wait()) for link in self._links]
         for link in list(self._links):
             link.close()
-        if waiting:
-            await asyncio.wait(waiting, timeout=1.0)
-        tasks: list[asyncio.Task[Any]] = [*helpers, *waiting]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.to_thread(self._steps.stop, timeout=STEP_STOP_SECONDS)
+        if closed:
+            await asyncio.wait(closed, timeout=GOODBYE_SECONDS)
+        await asyncio.to_thread(self._steps.stop, timeout=GOODBYE_SECONDS)
 
     def _new_link(self) -> GatewayLink:
         return GatewayLink(self, max_backlog=self._settings.max_backlog, clock=self._now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ray.exceptions import RayActorError
 
 from coxswain_crds.reasons import StartFailure
 from coxswain_protocol.messages import EngineInfo
+from coxswain_workers.engine.errors import ModelError
 from coxswain_workers.replica.actor import EngineActor
 from coxswain_workers.replica.failures import StartError
 from coxswain_workers.replica.ray_head import RayHead
@@ -45,13 +47,12 @@ class SupervisorError(Exception):
 class Supervisor:
     """Watches one engine actor. `run` returns after a drain and raises SupervisorError when there is no hope."""
 
-    def __init__(self, settings: Settings, *, head: RayHead, model: Path, stderr: StderrServer) -> None:
+    def __init__(self, settings: Settings, *, head: RayHead, model: Future[Path], stderr: StderrServer) -> None:
         self._settings = settings
         self._head = head
+        self._model = model
         self._stderr = stderr
-        make: Any = ray.remote(EngineActor)
-        options = {"num_cpus": 0, "max_restarts": -1, "max_concurrency": 4}
-        self._actor: Any = make.options(**options).remote(settings, model, stderr.path)
+        self._actor: Any = None
         self._ready = False
         self._draining = asyncio.Event()
         self._started_at = time.monotonic()
@@ -78,7 +79,14 @@ class Supervisor:
             await runner.cleanup()
 
     async def _watch(self) -> None:
-        """Follow the actor through its lives."""
+        """Make the actor once its model is there, and follow it through its lives."""
+        try:
+            model = await asyncio.wrap_future(self._model)
+        except ModelError as error:
+            raise SupervisorError(StartError.of(error)) from None
+        make: Any = ray.remote(EngineActor)
+        options = {"num_cpus": 0, "max_restarts": -1, "max_concurrency": 4}
+        self._actor = make.options(**options).remote(self._settings, model, self._stderr.path)
         while True:
             await self._engine_starts()
             try:
