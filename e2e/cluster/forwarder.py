@@ -82,6 +82,7 @@ class Forwarder:
         self._ports: dict[str, int] = {}
         self._rota = Rota()
         self._connections: set[asyncio.Task[None]] = set()
+        self._servers: list[asyncio.Server] = []
 
     async def start(self) -> None:
         """Open the common port."""
@@ -96,6 +97,14 @@ class Forwarder:
             await self._listen(service, port)
             self._ports[service] = port
         self._write()
+
+    async def close(self) -> None:
+        """Close every port and connection."""
+        for server in self._servers:
+            server.close()
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
     def addresses(self, service: str | None) -> list[Address]:
         """Where connections for a service, or for the oldest, may go."""
@@ -115,7 +124,7 @@ class Forwarder:
             self._connections.add(task)
             task.add_done_callback(self._connections.discard)
 
-        await asyncio.start_server(accept, "127.0.0.1", port)
+        self._servers.append(await asyncio.start_server(accept, "127.0.0.1", port))
 
     async def _serve(self, service: str | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
