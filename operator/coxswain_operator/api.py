@@ -33,7 +33,7 @@ APPLY = "application/apply-patch+yaml"
 JSON = "application/json"
 MERGE = "application/merge-patch+json"
 TIMEOUT_SECONDS = 15.0
-PAGE = 250
+PAGE = 100
 """Objects per page of a list: bounds the memory that a page takes."""
 
 

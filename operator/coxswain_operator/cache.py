@@ -27,6 +27,8 @@ class Cache:
         self.services: dict[Key, ServiceRecord] = {}
         self.classes: dict[str, ClassRecord] = {}
         self.nodes: dict[str, NodeRecord] = {}
+        self.nodes_state = 0
+        """Goes up with every change of a node's readiness."""
         self.classes_state = 0
         """Goes up with every change of an AcceleratorClass."""
         self._pods: defaultdict[Key, dict[str, PodRecord]] = defaultdict(dict)
@@ -109,7 +111,10 @@ class Cache:
         else:
             self.nodes[record.name] = record
         changed = held is None or gone or held.ready != record.ready
-        return [key for key, pods in self._pods.items() if pods] if changed else ()
+        if not changed:
+            return ()
+        self.nodes_state += 1
+        return [key for key, pods in self._pods.items() if pods]
 
     def _store_class(self, record: ClassRecord, *, gone: bool) -> Collection[Key]:
         if gone:

@@ -38,4 +38,7 @@ class Memory:
     incarnations: dict[int, int] = field(default_factory=dict)
     pauses: Pauses[int] = field(default_factory=Pauses)
     refusal: Failure | None = None
+    """Why the last Pod could not be made."""
+    trouble: Failure | None = None
+    """Why one of the other objects could not be applied."""
     decision: str | None = None

@@ -13,12 +13,13 @@ from typing import Any
 
 from coxswain_crds import names
 from coxswain_crds.llm_service import Objectives
-from coxswain_crds.reasons import Condition, Event
+from coxswain_crds.reasons import Condition, Event, StartFailure
 from coxswain_operator.acceptance import consider
-from coxswain_operator.api import Api, NotFoundError
+from coxswain_operator.api import Api, ApiError, NotFoundError
 from coxswain_operator.cache import Cache, Key
 from coxswain_operator.desired.gateway import REPLICAS as GATEWAYS
 from coxswain_operator.events import Events
+from coxswain_operator.failures import Failure
 from coxswain_operator.kinds import SERVICES
 from coxswain_operator.loss import GRACE_SECONDS, Hearing, NodeWatch, undecided
 from coxswain_operator.memory import Memory
@@ -60,12 +61,16 @@ class Reconciler:
         self._clock = clock
         self._wall = wall
         self._nodes = NodeWatch()
+        self._nodes_state = -1
         self._offspring = Offspring(api, cache, settings)
         self._replicas = Replicas(api, cache, settings, events, clock)
         self._memories: dict[Key, Memory] = {}
 
     async def reconcile(self, key: Key) -> float | None:
-        """One pass. Returns after how many seconds time alone calls for another. Raises ApiError."""
+        """One pass. Returns after how many seconds time alone calls for another.
+
+        Raises ApiError. One that is about a single object is raised at the end: the rest is done, and the status says so.
+        """
         service = self._cache.services.get(key)
         if service is None or service.leaving:
             self._memories.pop(key, None)
@@ -74,11 +79,26 @@ class Reconciler:
         view = self._view(key)
         floor = step_floor_seconds(view, service.status)
         consider(service, memory, cache=self._cache, settings=self._settings, step_floor_seconds=floor)
-        if memory.acting:
-            await self._offspring.ensure(key, memory, memory.acting)
+        failed = await self._ensure_offspring(key, memory)
         found = await self._tend_replicas(service, memory, view)
         await self._write_status(service, memory, view, found)
+        if failed is not None:
+            raise failed
         return self._again_after(found, memory, view)
+
+    async def _ensure_offspring(self, key: Key, memory: Memory) -> ApiError | None:
+        """What went wrong with one of the objects; raised at once when the API server does not answer at all."""
+        memory.trouble = None
+        if memory.acting is None:
+            return None
+        try:
+            await self._offspring.ensure(key, memory, memory.acting)
+        except ApiError as error:
+            if not error.status:
+                raise
+            memory.trouble = Failure(StartFailure.INTERNAL_ERROR, str(error))
+            return error
+        return None
 
     def remembers(self, key: Key) -> bool:
         """Whether there is anything to forget about a service."""
@@ -104,7 +124,7 @@ class Reconciler:
 
     def _standings(self, service: ServiceRecord, memory: Memory, view: View | None) -> list[Standing]:
         now = self._clock()
-        self._nodes.observe({name: node.ready for name, node in self._cache.nodes.items()}, now=now)
+        self._observe_nodes(now)
         pods = [
             pod
             for pod in self._cache.pods((service.namespace, service.name))
@@ -112,6 +132,11 @@ class Reconciler:
         ]
         template = memory.acting.template if memory.acting else None
         return standings(pods, template=template, view=view, nodes=self._nodes, now=now)
+
+    def _observe_nodes(self, now: float) -> None:
+        if self._nodes_state != self._cache.nodes_state:
+            self._nodes_state = self._cache.nodes_state
+            self._nodes.observe({name: node.ready for name, node in self._cache.nodes.items()}, now=now)
 
     async def _write_status(
         self, service: ServiceRecord, memory: Memory, view: View | None, found: list[Standing]
@@ -144,7 +169,7 @@ class Reconciler:
             coordinator_ready=ready_pods(self._cache.child(key, "Deployment", names.coordinator(service.name))) > 0,
             view=view,
             all_nodes_down=bool(self._cache.nodes) and self._nodes.all_down(),
-            refusal=memory.refusal,
+            refusal=memory.refusal or memory.trouble,
             previous={condition["type"]: condition for condition in conditions},
         )
 

@@ -97,16 +97,19 @@ class Replicas:
     async def carry_out(
         self, service: ServiceRecord, todo: Plan, found: Sequence[Standing], memory: Memory, acting: Acting
     ) -> None:
-        """Create first, then delete: a roll-out must never have fewer. Raises ApiError."""
+        """Delete first: whoever is deleted has a successor or serves nobody, and then there are never too many.
+
+        Raises ApiError; what was done until then stays done.
+        """
         memory.refusal = None
         for standing in found:
             if standing.ready and standing.fate is Fate.LIVE:
                 memory.pauses.worked(standing.pod.slot)
-        if todo.create:
-            await self._create(service, todo.create, found, memory, acting)
         pods = {standing.pod.name: standing.pod for standing in found}
         for deletion in todo.delete:
             await self._delete(service, pods[deletion.name], deletion, memory)
+        if todo.create:
+            await self._create(service, todo.create, found, memory, acting)
 
     async def _create(
         self,

@@ -54,13 +54,13 @@ def settings(server: kopf.WebhookServer | None) -> kopf.OperatorSettings:
     chosen.peering.standalone = True
     chosen.scanning.disabled = True
     chosen.persistence.diffbase_storage = NothingStored()
-    chosen.queueing.idle_timeout = 0.2
+    chosen.queueing.idle_timeout = 0.05
     chosen.queueing.exit_timeout = 0.2
     chosen.networking.error_backoffs = Forever()
     chosen.networking.connect_timeout = 5.0
     chosen.networking.request_timeout = 60.0
     chosen.watching.connect_timeout = 5.0
-    chosen.watching.chunk_size = 250
+    chosen.watching.chunk_size = 100
     chosen.admission.server = server
     for kind in WATCHED:
         if kind.selected:
