@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -121,6 +123,27 @@ def test_safe_rows_finds_the_range_in_which_a_layer_does_not_look_at_the_batch()
     assert picky == Rows(12, 128)
     assert [picky.padded(rows) for rows in (0, 1, 13, 128, 129, 200, 300)] == [0, 12, 16, 128, 140, 224, 304]
     assert safe_rows(lambda x: x + x.mean(), samples) is None
+
+
+ROOT = Path(__file__).parents[2]
+
+OTHER_PROCESS = """
+import sys
+from coxswain_workers.engine.interface import EngineOptions
+from coxswain_workers.engine.native import load_native
+from tests.engine.driving import complete, request
+engine = load_native(sys.argv[1], EngineOptions(num_blocks=99, block_size=16, max_num_seqs=2, max_step_tokens=9))
+print(complete(engine, *(request(str(i), range(i, 40), seed=i, temperature=1.0, logprobs=2) for i in range(5))))
+"""
+
+
+def test_another_process_computes_the_same_bits(checkpoint: Callable[[Architecture], Path]) -> None:
+    path = checkpoint("llama")
+    requests = [request(str(index), range(index, 40), seed=index, temperature=1.0, logprobs=2) for index in range(5)]
+    here = complete(load_native(path, OPTIONS), *requests)
+    command = [sys.executable, "-c", OTHER_PROCESS, str(path)]
+    there = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert there.strip() == repr(here)
 
 
 def test_fast_arithmetic_does_not_claim_to_be_exact(tmp_path: Path) -> None:

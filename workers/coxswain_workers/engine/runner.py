@@ -51,10 +51,9 @@ class TorchRunner:
         self.arrangement = Arrangement()
         self._device = model.embedding.device
         self._scale = config.head_dim**-0.5
-        like = model.embedding
         blocks = (config.layers, config.kv_heads, num_blocks)
-        self.keys = like.new_zeros(*blocks, config.head_dim, block_size)
-        self.values = like.new_zeros(*blocks, block_size, config.head_dim)
+        self.keys = _zeros(*blocks, config.head_dim, block_size, like=model.embedding)
+        self.values = _zeros(*blocks, block_size, config.head_dim, like=model.embedding)
 
     @torch.inference_mode()
     def run(self, entries: Items[Entry]) -> Tensor:
@@ -121,3 +120,14 @@ class TorchRunner:
 
     def _tensor(self, values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self._device)
+
+
+def _zeros(*shape: int, like: Tensor) -> Tensor:
+    """Zeros: a block is multiplied by weights of 0 beyond its tokens, so what it holds there must be finite.
+
+    On a CPU they are pages that the system fills in when they are first written, so blocks that no sequence reaches
+    take no memory; torch would write them all.
+    """
+    if like.device.type == "cpu" and like.dtype == torch.float32:
+        return torch.from_numpy(np.zeros(shape, dtype=np.float32))
+    return like.new_zeros(shape)

@@ -48,7 +48,7 @@ def is_exact(runner: TorchRunner) -> bool:
     return all(_agrees(seen, _trace(runner, *company)) for company in COMPANIES)
 
 
-def measure_step_floor(runner: TorchRunner, *, repeats: int = 5) -> float:
+def measure_step_floor(runner: TorchRunner, *, repeats: int = 10) -> float:
     """Seconds of the fastest of some single decode steps."""
     sequence = Sequence("floor", prompt=[0, 0], block_size=runner.block_size)
     sequence.blocks = [0] * sequence.blocks_for(2)
