@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from coxswain_workers.addresses import GatewayAddresses
 from coxswain_workers.engine.interface import Engine
-from coxswain_workers.replica.addresses import GatewayAddresses
 from coxswain_workers.replica.replica import Replica
 from coxswain_workers.replica.settings import Settings
 from tests.checkpoints import write_checkpoint

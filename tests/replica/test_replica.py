@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from coxswain_protocol.messages import PROTOCOL_VERSION, Beat, Blocks, Leaving, Step, Tokenizer
+from coxswain_workers.addresses import GatewayAddresses
 from coxswain_workers.engine.interface import EngineOptions
 from coxswain_workers.engine.native import load_native
 from coxswain_workers.engine.tokenizer import tokenizer_files
-from coxswain_workers.replica.addresses import GatewayAddresses
 from coxswain_workers.replica.replica import EngineFailedError, RefusedError
 from tests.replica.conftest import running
 from tests.replica.engines import INFO, Metronome

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coxswain_workers.replica.addresses import GatewayAddresses
+from coxswain_workers.addresses import GatewayAddresses
 from coxswain_workers.replica.settings import SettingsError, parse, termination_log
 
 REQUIRED = ["--gateways", "chat-gateways:8001", "--replica", "chat-serve-0-1", "--model", "/model"]

@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Callable
 
-from coxswain_workers.replica.addresses import Address, Addresses
+from coxswain_workers.addresses import Address, Addresses
 from coxswain_workers.replica.link import GatewayLink
 
 log = logging.getLogger(__name__)

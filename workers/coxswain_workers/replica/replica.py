@@ -31,8 +31,8 @@ from coxswain_protocol.messages import (
     StepEvent,
     Tokenizer,
 )
+from coxswain_workers.addresses import Addresses, Resolve, resolve
 from coxswain_workers.engine.interface import Engine, StepOutput
-from coxswain_workers.replica.addresses import Addresses, Resolve, resolve
 from coxswain_workers.replica.dialer import Dialer
 from coxswain_workers.replica.link import GatewayLink
 from coxswain_workers.replica.metrics import EngineMetrics

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args
 
-from coxswain_workers.replica.addresses import GatewayAddresses
+from coxswain_workers.addresses import GatewayAddresses
 
 OnDrain = Literal["Migrate", "Finish"]
 Replay = Literal["Seamless", "Exact", "Off"]
