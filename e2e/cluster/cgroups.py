@@ -19,10 +19,12 @@ ROOT = Path("/sys/fs/cgroup")
 
 
 def hierarchies() -> list[Path]:
-    """Where control groups can be made: each mounted version 1 hierarchy, or the one of version 2."""
+    """Where control groups can be made: version 1's hierarchies, one per controller, and version 2's.
+
+    A machine may have both (then runc makes groups in all of them), or version 2's alone.
+    """
     mounts = [line.split() for line in MOUNTS.read_text().splitlines()]
-    first = [Path(point) for _, point, kind, *_ in mounts if kind == "cgroup"]
-    return first or [Path(point) for _, point, kind, *_ in mounts if kind == "cgroup2"]
+    return [Path(point) for _, point, kind, *_ in mounts if kind in ("cgroup", "cgroup2")]
 
 
 def unified() -> bool:

@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -142,8 +143,11 @@ class Cluster:
             self._sweep()
             try:
                 self._start()
+            except ClusterError as error:
+                kept = self._keep_logs()
+                self._sweep()
+                raise ClusterError(f"{error}\nlogs of this failed start: {kept}") from error
             except BaseException:
-                self._keep_logs()
                 self._sweep()
                 raise
 
@@ -382,13 +386,12 @@ class Cluster:
         for daemon in daemons:
             daemon.stop(signal.SIGKILL)
 
-    def _keep_logs(self) -> None:
-        """Put a failed start's logs where the next start does not take them away."""
-        kept = state_home() / f"{self.name}.failed"
-        shutil.rmtree(kept, ignore_errors=True)
-        for log in self.directory.glob("*/*.log"):
-            (kept / log.parent.name).mkdir(parents=True, exist_ok=True)
-            shutil.copy(log, kept / log.parent.name)
+    def _keep_logs(self) -> Path:
+        """Put a failed start's logs where taking it away leaves them. Returns the directory."""
+        kept = Path(tempfile.mkdtemp(prefix=f"coxswain-{self.name}-logs-"))
+        for log in self.directory.glob("**/*.log"):
+            shutil.copy(log, kept / f"{log.parent.name}-{log.name}")
+        return kept
 
 
 @contextmanager
