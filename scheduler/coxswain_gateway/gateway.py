@@ -39,8 +39,10 @@ class Gateway:
         self._texts = Texts()
         self._server = Server(settings=settings, fleet=self.fleet, texts=self._texts)
         self._listener = ReplicaListener(settings=settings, fleet=self.fleet, texts=self._texts)
-        self._api = web.AppRunner(self._server.application(), access_log=None, handler_cancellation=True)
-        self._status = web.AppRunner(self._status_application(), access_log=None)
+        self._api = web.AppRunner(
+            self._server.application(), access_log=None, handler_cancellation=True, shutdown_timeout=2
+        )
+        self._status = web.AppRunner(self._status_application(), access_log=None, shutdown_timeout=1)
         self._site: web.TCPSite | None = None
         self._ticking: asyncio.Task[None] | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -91,7 +92,7 @@ class Running:
 
     async def post(self, path: str, body: Any, **options: Any) -> tuple[int, Any, Any]:
         """Status, JSON and headers."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        data = io.BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
         async with self.http.post(f"{self.url}{path}", data=data, **options) as answer:
             return answer.status, await answer.json(), answer.headers
 

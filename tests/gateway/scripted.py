@@ -28,6 +28,7 @@ from coxswain_protocol.messages import (
     Load,
     Refused,
     Request,
+    Sampling,
     Step,
     StepEvent,
     Submit,
@@ -40,21 +41,31 @@ EOS = 0
 FIRST_TEXT_TOKEN = 3
 
 
-def next_token(request: Request, output: list[int], vocab_size: int) -> int:
-    """The token after `output`: never a special one."""
-    seen = repr((request.prompt, tuple(output), request.sampling.seed if request.sampling.temperature else 0))
-    number = int.from_bytes(blake2b(seen.encode(), digest_size=8).digest(), "little")
-    return FIRST_TEXT_TOKEN + number % (vocab_size - FIRST_TEXT_TOKEN)
+class Dice:
+    """The next token after everything so far, chained so that each costs the same."""
+
+    def __init__(self, request: Request, vocab_size: int) -> None:
+        sampling = request.sampling
+        self._choices = vocab_size - FIRST_TEXT_TOKEN
+        self._state = blake2b(repr((request.prompt, sampling.seed if sampling.temperature else 0)).encode()).digest()
+        for token in request.output:
+            self.put(token)
+
+    def put(self, token: int) -> None:
+        self._state = blake2b(self._state + token.to_bytes(4, "little")).digest()
+
+    def next(self) -> int:
+        """Never a special token."""
+        return FIRST_TEXT_TOKEN + int.from_bytes(self._state[:8], "little") % self._choices
 
 
-def expected(prompt: tuple[int, ...], *, seed: int, tokens: int, vocab_size: int, greedy: bool = False) -> list[int]:
-    """What an undisturbed stream of so many tokens consists of."""
-    from coxswain_protocol.messages import Sampling
-
-    request = Request("", prompt, Sampling(seed=seed, temperature=0.0 if greedy else 1.0))
+def expected(prompt: tuple[int, ...], *, seed: int, tokens: int, vocab_size: int) -> list[int]:
+    """What an undisturbed sampled stream of so many tokens consists of."""
+    dice = Dice(Request("", prompt, Sampling(seed=seed)), vocab_size)
     output: list[int] = []
     for _ in range(tokens):
-        output.append(next_token(request, output, vocab_size))
+        output.append(dice.next())
+        dice.put(output[-1])
     return output
 
 
@@ -64,6 +75,7 @@ class Running:
 
     request: Request
     output: list[int]
+    dice: Dice
     first: bool = True
 
 
@@ -163,6 +175,9 @@ class ScriptedReplica:
                         self._take(message)
                     held.clear()
                     self.changed.set()
+        if self._writer is not None:
+            self._writer.transport.abort()
+            self._writer = None
         self.closed.set()
         self.changed.set()
 
@@ -175,7 +190,7 @@ class ScriptedReplica:
                 self._send(Blocks(()))
                 self._tasks += [asyncio.create_task(self._beat()), asyncio.create_task(self._work())]
             case Submit(request):
-                self.running[request.id] = Running(request, list(request.output))
+                self.running[request.id] = Running(request, list(request.output), Dice(request, self.info.vocab_size))
             case Abort(name):
                 self.running.pop(name, None)
 
@@ -189,7 +204,7 @@ class ScriptedReplica:
     async def _work(self) -> None:
         while True:
             await asyncio.sleep(self.step_seconds)
-            if self.running and not self.stuck:
+            if self.running and self._writer is not None and not self.stuck:
                 self._step()
 
     def _step(self) -> None:
@@ -201,8 +216,9 @@ class ScriptedReplica:
 
     def _advance(self, attempt: Running) -> Chunk:
         request, output, start = attempt.request, attempt.output, len(attempt.output)
-        token = self.script(request, output) if self.script else next_token(request, output, self.info.vocab_size)
+        token = self.script(request, output) if self.script else attempt.dice.next()
         output.append(token)
+        attempt.dice.put(token)
         finish = self._finish(request, output, token)
         if finish:
             self.running.pop(request.id, None)

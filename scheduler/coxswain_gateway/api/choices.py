@@ -12,7 +12,7 @@ from coxswain_gateway.text import Detokenizer
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What is new of a choice since it was last taken. Its tokens are `log.output[start:end]`."""
+    """What is new of a choice since it was last taken. Its tokens are `log.output[start:end]`; it ends once."""
 
     text: str
     start: int
@@ -23,7 +23,7 @@ class Piece:
 class Choice:
     """Listens to a generation and turns its tokens into text, synchronously, so that a stop is noticed at once."""
 
-    __slots__ = ("_detokenizer", "_include_stop", "_read", "_stop", "_stops", "_taken", "_text", "_wake",
+    __slots__ = ("_detokenizer", "_include_stop", "_read", "_stop", "_stops", "_taken", "_text", "_told", "_wake",
                  "finish", "generation", "index", "stop_reason", "text")  # fmt: skip
 
     def __init__(
@@ -52,6 +52,7 @@ class Choice:
         self._read = 0
         self._taken = 0
         self._text = ""
+        self._told = False
 
     @property
     def over(self) -> bool:
@@ -71,8 +72,8 @@ class Choice:
 
     def take(self) -> Piece:
         """What is new since the last time; perhaps nothing."""
-        piece = Piece(self._text, self._taken, self._read, self.finish)
-        self._taken, self._text = self._read, ""
+        piece = Piece(self._text, self._taken, self._read, None if self._told else self.finish)
+        self._taken, self._text, self._told = self._read, "", self.finish is not None
         self.text += piece.text
         return piece
 

@@ -222,8 +222,6 @@ class Server:
             response = self._refusal(request, _translated(error, self._settings.max_body_bytes))
         except APIError as error:
             response = self._refusal(request, error)
-        except ConnectionResetError:
-            raise
         except Exception:
             log.exception("request failed", extra={"request_id": request[_ID_KEY]})
             response = self._refusal(request, APIError("internal error of the gateway; its log tells more", status=500))

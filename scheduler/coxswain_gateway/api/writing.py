@@ -28,26 +28,29 @@ async def write_whole(request: web.Request, call: Call, shape: Shape) -> web.Str
 
 
 async def write_stream(request: web.Request, call: Call, shape: Shape) -> web.StreamResponse:
-    """Stream events until every choice has ended. Raises Unavailable when it failed before anything was written."""
+    """Stream events until every choice has ended, or the client has gone. Raises Unavailable, but only instead."""
     response = web.StreamResponse(headers=_HEADERS)
-    while True:
-        await call.changed()
-        over = call.over
-        data = _news(call, shape) or (COMMENT if call.held else b"")
-        if over:
-            if not response.prepared:
-                _raise_if_failed(call)
-            data += _ending(call, shape)
-        if data:
-            if not response.prepared:
-                response.headers["x-request-id"] = call.request_id
-                await response.prepare(request)
-            call.writing_since = time.monotonic()
-            await response.write(data)
-            call.writing_since = None
-        if over:
-            await response.write_eof()
-            return response
+    try:
+        while not call.over:
+            await call.changed()
+            if data := _news(call, shape) or (COMMENT if call.held else b""):
+                await _write(request, response, call, data)
+        if not response.prepared:
+            _raise_if_failed(call)
+        await _write(request, response, call, _news(call, shape) + _ending(call, shape))
+        await response.write_eof()
+    except ConnectionResetError:
+        pass  # the client has gone; whoever opened the call closes it
+    return response
+
+
+async def _write(request: web.Request, response: web.StreamResponse, call: Call, data: bytes) -> None:
+    if not response.prepared:
+        response.headers["x-request-id"] = call.request_id
+        await response.prepare(request)
+    call.writing_since = time.monotonic()
+    await response.write(data)
+    call.writing_since = None
 
 
 def _news(call: Call, shape: Shape) -> bytes:
