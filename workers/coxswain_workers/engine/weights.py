@@ -50,9 +50,6 @@ class Weights:
         for file in weight_files(path):
             self._open(file)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._handles
-
     def take(self, name: str, *shape: int) -> Tensor:
         """A copy of the tensor, in the engine's type, at an address as aligned as torch makes them.
 
