@@ -12,6 +12,8 @@ from coxswain_workers.replica.actor import FAILED
 from coxswain_workers.replica.stderr_passing import StderrServer
 from tests.replica.gateway import TOKEN, TestGateway, request
 
+REPOSITORY = str(Path(__file__).parents[2])
+
 PROCESS = """
 import sys
 from pathlib import Path
@@ -37,7 +39,7 @@ async def test_an_engine_that_hangs_ends_its_process() -> None:
         async with TestGateway() as gateway:
             arguments = (gateway.address, str(server.path), TOKEN)
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-c", PROCESS, *arguments), env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+                *(sys.executable, "-c", PROCESS, *arguments), env={**os.environ, "PYTHONPATH": REPOSITORY}
             )
             try:
                 await gateway.joined()
