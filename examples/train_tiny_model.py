@@ -41,9 +41,12 @@ def ensure_model(
     `out` names the directory itself, `cache` the folder to keep it in; `threads` is left to torch unless given.
     Raises OccupiedError when `out` holds something else, CorpusError when the interpreter has no library source.
     """
+    # Threads that wait for each other in a spin take a busy machine's cores from the very threads they wait for: steps
+    # then take four times as long. Read by OpenMP when torch, which takes seconds, is imported: hence down here.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import torch
 
-    from examples.tiny_model import checkpoint, corpus  # torch takes seconds to import: --help need not wait for it
+    from examples.tiny_model import checkpoint, corpus
     from examples.tiny_model.progress import board
     from examples.tiny_model.training import train
 
