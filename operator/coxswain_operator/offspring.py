@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -39,8 +40,10 @@ class Offspring:
         if not stale:
             return
         bodies = {(body["kind"], body["metadata"]["name"]): body for body in children(acting.owner, self._settings)}
-        for kind, name in stale:
-            await self._apply(key, memory, CHILDREN[kind], bodies[kind, name])
+        applied = [self._apply(key, memory, CHILDREN[kind], bodies[kind, name]) for kind, name in stale]
+        errors = [found for found in await asyncio.gather(*applied, return_exceptions=True) if found]
+        if errors:
+            raise errors[0]
 
     def _is_stale(self, key: Key, memory: Memory, kind: str, name: str, digest: str) -> bool:
         """Whether an object is missing, made from something else, or was written to since it was last as wanted."""

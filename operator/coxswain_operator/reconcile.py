@@ -69,7 +69,7 @@ class Reconciler:
     async def reconcile(self, key: Key) -> float | None:
         """One pass. Returns after how many seconds time alone calls for another.
 
-        Raises ApiError. One that is about a single object is raised at the end: the rest is done, and the status says so.
+        Raises ApiError. One about a single object is raised at the end: the rest is done, and the status says so.
         """
         service = self._cache.services.get(key)
         if service is None or service.leaving:

@@ -14,7 +14,7 @@ from coxswain_operator.queue import WorkQueue
 
 log = logging.getLogger(__name__)
 
-WORKERS = 8
+WORKERS = 16
 """Passes at a time: they wait for the API server far longer than they compute."""
 
 Pass = Callable[[Key], Awaitable[float | None]]
