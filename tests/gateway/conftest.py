@@ -114,7 +114,7 @@ class Running:
         """Poll the gateway's own state, which changes on this very loop."""
         try:
             async with asyncio.timeout(timeout):
-                while not condition():
+                while not condition():  # noqa: ASYNC110 - another process, or any state at all, is watched
                     await asyncio.sleep(0.005)
         except TimeoutError:
             raise AssertionError(f"waited {timeout:g} s for {what}") from None

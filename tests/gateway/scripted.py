@@ -100,7 +100,7 @@ class ScriptedReplica:
     """Works on, but nothing gets out or in, as in a network partition; what was to go out comes when it ends."""
     running: dict[str, Running] = field(default_factory=dict)
     seen: list[FromGateway] = field(default_factory=list)
-    load: Load = Load()
+    load: Load = field(default_factory=Load)
 
     def __post_init__(self) -> None:
         self._writer: asyncio.StreamWriter | None = None

@@ -189,13 +189,13 @@ async def test_sigterm_finishes_what_was_accepted(tmp_path: Path, new_replica: N
         await replica.connect(process.replicas)
         async with aiohttp.ClientSession() as http, AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
             async with asyncio.timeout(10):
-                while await health(http, process) != 200:
+                while await health(http, process) != 200:  # noqa: ASYNC110 - another process, or any state at all, is watched
                     await asyncio.sleep(0.01)
             stream = await client.completions.create(model=MODEL, prompt="a", max_tokens=150, seed=1, stream=True)
             await busy(replica)
             process.process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(5):
-                while await health(http, process) != 503:
+                while await health(http, process) != 503:  # noqa: ASYNC110 - another process, or any state at all, is watched
                     await asyncio.sleep(0.01)
             late = await client.completions.create(model=MODEL, prompt="b", max_tokens=1)
             assert late.choices[0].finish_reason == "length", "endpoints had not caught up yet, and it was refused"

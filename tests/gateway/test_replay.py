@@ -62,6 +62,10 @@ async def busy(replica: ScriptedReplica, *, streams: int = 1, tokens: int = 5) -
     await replica.until(condition, what=f"{streams} streams under way")
 
 
+async def asked(replica: ScriptedReplica) -> None:
+    await replica.until(lambda: bool(replica.submitted), what="a request")
+
+
 async def test_a_killed_replica_costs_no_stream_and_no_token(gateway: Running, info: EngineInfo) -> None:
     seeds = range(20)
     running = asyncio.create_task(run_all(gateway, seeds))
@@ -282,7 +286,7 @@ async def test_a_request_that_kills_its_replicas_is_given_up(start: Start, new_r
         replica = await gateway.add(new_replica(f"replica-{number}", tamper=lambda c: [] if "can" not in c.id else [c]))
         if running.done():
             running = asyncio.create_task(stream(gateway, seed=1))
-        await replica.until(lambda r=replica: bool(r.submitted), what="the request")
+        await asked(replica)
         await replica.kill()
     with pytest.raises(APIError, match="5 replicas in a row were lost"):
         await running

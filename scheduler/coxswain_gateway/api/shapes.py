@@ -198,7 +198,12 @@ class CompletionShape(_Base):
 
 
 def _string(text: ModelText, token: int) -> str:
-    return text.token_bytes(token).decode(errors="replace")
+    """A token as completions name it: part of a character as OpenAI spells it, `bytes:\\xe2`, so that keys differ."""
+    data = text.token_bytes(token)
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
 
 
 def _named(text: ModelText, token: int, logprob: float) -> tuple[str, float, list[int]]:

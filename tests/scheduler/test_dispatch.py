@@ -1,0 +1,202 @@
+"""Where a request goes, and why."""
+
+import random
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coxswain_protocol.messages import EngineInfo, Load, StepEvent
+from coxswain_scheduler.batching import block_hashes
+from coxswain_scheduler.costs import StepCost
+from coxswain_scheduler.dispatch import Decision, Dispatcher
+from coxswain_scheduler.prefixes import PrefixIndex
+
+PROMPT = tuple(range(100, 400))
+
+
+def info(*, accelerator: str = "cpu", max_num_seqs: int = 8, floor: float = 0.01) -> EngineInfo:
+    return EngineInfo(
+        engine="native",
+        model="m",
+        weights_digest="w",
+        tokenizer_digest="t",
+        vocab_size=1000,
+        max_model_len=4096,
+        block_size=16,
+        num_blocks=100,
+        max_num_seqs=max_num_seqs,
+        eos_ids=(),
+        accelerator=accelerator,
+        step_floor_seconds=floor,
+    )
+
+
+def dispatcher(*members: str) -> Dispatcher:
+    made = Dispatcher(rng=random.Random(0))
+    for member in members:
+        made.add(member, info())
+    return made
+
+
+def choose(made: Dispatcher, *members: str) -> Decision:
+    decision = made.choose(members, PROMPT)
+    assert decision is not None
+    return decision
+
+
+def test_the_least_loaded_gets_it() -> None:
+    made = dispatcher("a", "b")
+    made.reported("a", Load(running=4, context=2000, pending_prefill=500))
+    assert choose(made, "a", "b").member == "b"
+
+
+def test_a_cached_prefix_outweighs_a_little_load() -> None:
+    made = dispatcher("a", "b")
+    made.prefixes.stored("a", block_hashes(PROMPT, block_size=16))
+    made.reported("a", Load(running=1, context=100))
+    decision = choose(made, "a", "b")
+    assert (decision.member, decision.chosen.cached) == ("a", 288)
+    made.reported("a", Load(running=1, context=100, pending_prefill=5000))
+    assert choose(made, "a", "b").member == "b"
+
+
+def test_a_burst_is_spread_before_any_report_shows_it() -> None:
+    made = dispatcher("a", "b", "c")
+    went = []
+    for number in range(9):
+        went.append(choose(made, "a", "b", "c").member)
+        made.assigned(went[-1], str(number), len(PROMPT))
+    assert {name: went.count(name) for name in "abc"} == {"a": 3, "b": 3, "c": 3}
+
+
+def test_what_was_sent_counts_until_a_report_can_contain_it() -> None:
+    made = dispatcher("a", "b")
+    made.assigned("a", "r", 1000)
+    for expected in (True, True, False):
+        assert (choose(made, "a").chosen.queue > 0) is expected
+        made.reported("a", Load())
+    made.assigned("b", "s", 1000)
+    made.settled("b", "s")
+    assert choose(made, "b").chosen.queue == 0
+
+
+def test_full_seats_mean_waiting() -> None:
+    made = dispatcher("a", "b")
+    made.reported("a", Load(running=8))
+    made.reported("b", Load(running=7))
+    assert choose(made, "a").chosen.ttft > 3 * choose(made, "b").chosen.ttft
+
+
+def test_nobody_is_no_decision() -> None:
+    assert dispatcher("a").choose([], PROMPT) is None
+
+
+def test_equals_are_drawn_by_lot_and_the_lot_can_be_fixed() -> None:
+    def drawn(seed: int) -> list[str]:
+        made = Dispatcher(rng=random.Random(seed))
+        for member in "abc":
+            made.add(member, info())
+        return [choose(made, *"abc").member for _ in range(30)]
+
+    assert drawn(1) == drawn(1)
+    assert set(drawn(1)) == set("abc")
+
+
+def test_a_decision_explains_itself_in_one_line() -> None:
+    made = dispatcher("a", "b")
+    made.reported("b", Load(pending_prefill=10_000))
+    line = choose(made, "a", "b").explain()
+    assert line.startswith("a: first token in ")
+    assert "(300 of 300 tokens)" in line
+    assert "next best of 2 b " in line
+    assert "\n" not in line
+    assert choose(made, "a").explain().endswith("; the only one of 1")
+
+
+def test_a_thousand_members_are_quick_to_choose_from() -> None:
+    names = [f"r{number}" for number in range(1024)]
+    made = dispatcher(*names)
+    best = min(_timed(lambda: choose(made, *names)) for _ in range(5))
+    assert best < 0.05, f"{best * 1e3:.1f} ms"
+
+
+def _timed(function: object) -> float:
+    started = time.perf_counter()
+    assert callable(function)
+    function()
+    return time.perf_counter() - started
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.floats(0.001, 0.02), st.floats(1e-6, 1e-4), st.floats(1e-5, 1e-3), st.floats(1e-8, 1e-6), st.integers())
+def test_costs_are_learnt_from_steps(floor: float, prompt: float, row: float, read: float, seed: int) -> None:
+    def real(prefill: int, decode: int, context: int) -> float:
+        return floor + prompt * prefill + row * decode + read * context
+
+    cost, rng = StepCost(floor_seconds=0.02), random.Random(seed)
+    for number in range(1500):
+        shape = rng.randrange(512), rng.randrange(1, 32), rng.randrange(8000)
+        cost.observe(StepEvent(number, real(*shape), *shape))
+    for shape in [(0, 1, 100), (0, 31, 8000), (256, 4, 1000), (512, 16, 4000)]:
+        assert cost.predict(*shape) == pytest.approx(real(*shape), rel=0.2)
+    assert cost.error < 0.2
+
+
+def test_a_constant_that_never_showed_is_never_negative() -> None:
+    cost = StepCost(floor_seconds=0.01)
+    for number in range(500):
+        cost.observe(StepEvent(number, 0.01 - 1e-5 * (number % 7), 0, 1 + number % 7, 100 * (number % 7)))
+    assert cost.predict(0, 32, 100_000) >= cost.predict(0, 1, 0) > 0.009
+
+
+def test_prefill_takes_as_many_steps_as_the_budget_needs() -> None:
+    cost = StepCost(floor_seconds=0.01)
+    one, two = (cost.prefill(tokens, decode_sequences=0, context=0) for tokens in (256, 512))
+    assert two == pytest.approx(2 * one)
+    assert cost.prefill(0, decode_sequences=4, context=10) == 0
+
+
+class TestPrefixIndex:
+    def test_hits_are_leading_blocks(self) -> None:
+        index = PrefixIndex()
+        index.stored("a", [1, 2, 3])
+        index.stored("b", [1, 3])
+        assert index.hits([1, 2, 3, 4]) == {"a": 3, "b": 1}
+        assert index.hits([2, 3]) == {"a": 2}
+        assert index.hits([9]) == {}
+        assert index.hits([]) == {}
+
+    def test_what_is_removed_or_replaced_is_gone(self) -> None:
+        index = PrefixIndex()
+        index.stored("a", [1, 2])
+        index.removed("a", [2, 7])
+        assert index.hits([1, 2]) == {"a": 1}
+        index.replace("a", [5])
+        assert index.hits([1]) == {}
+        assert index.hits([5]) == {"a": 1}
+        index.drop("a")
+        index.drop("never seen")
+        assert index.hits([5]) == {}
+
+    @given(st.lists(st.tuples(st.sampled_from(["store", "remove", "replace", "drop"]), st.sampled_from("ab"),
+                              st.lists(st.integers(0, 5), max_size=4)), max_size=20))  # fmt: skip
+    def test_it_is_a_set_per_member(self, operations: list[tuple[str, str, list[int]]]) -> None:
+        index, held = PrefixIndex(), {"a": set[int](), "b": set[int]()}
+        for operation, member, hashes in operations:
+            match operation:
+                case "store":
+                    index.stored(member, hashes)
+                    held[member] |= set(hashes)
+                case "remove":
+                    index.removed(member, hashes)
+                    held[member] -= set(hashes)
+                case "replace":
+                    index.replace(member, hashes)
+                    held[member] = set(hashes)
+                case "drop":
+                    index.drop(member)
+                    held[member] = set()
+        for block in range(6):
+            assert index.hits([block]) == {member: 1 for member, blocks in held.items() if block in blocks}
