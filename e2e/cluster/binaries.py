@@ -21,8 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from e2e.cluster.errors import ClusterError
 
 SOURCES = Path(__file__).parent / "kube"
-HASHED = ("go.mod", "go.sum", "main.go", "pause/main.go")
-PACKAGES = (".", "./pause", "helm.sh/helm/v3/cmd/helm")
+HASHED = ("go.mod", "go.sum", "main.go", "pause/main.go", "runc-sorted/main.go")
+PACKAGES = (".", "./pause", "./runc-sorted", "helm.sh/helm/v3/cmd/helm")
 NAMES = (
     "etcd",
     "kube-apiserver",

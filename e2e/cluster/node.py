@@ -182,7 +182,9 @@ class Node:
         snapshotter = (
             "native" if run("stat", "-f", "-c", "%T", str(self.directory)).strip() == "overlayfs" else "overlayfs"
         )
-        config = runtime.containerd_config(self.directory, plugins=plugins, snapshotter=snapshotter)
+        config = runtime.containerd_config(
+            self.directory, programs=self.plane.bin_dir, plugins=plugins, snapshotter=snapshotter
+        )
         (self.directory / "containerd.toml").write_text(config)
         spec = runtime.container_spec(run("ctr", "oci", "spec"), image.loans(self.plane.bin_dir))
         (self.directory / "container.json").write_text(spec)

@@ -41,6 +41,7 @@ runtime_type = "io.containerd.runc.v2"
 base_runtime_spec = "{directory}/container.json"
 
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+BinaryName = "{programs}/runc-sorted"
 SystemdCgroup = false
 """
 
@@ -51,10 +52,12 @@ def may_lower_oom_score() -> bool:
     return bool(int(effective.split()[1], 16) >> SYS_RESOURCE & 1)
 
 
-def containerd_config(directory: Path, *, plugins: Path, snapshotter: str) -> str:
+def containerd_config(directory: Path, *, programs: Path, plugins: Path, snapshotter: str) -> str:
     """containerd's config.toml for the node whose files are in `directory`."""
     restrict = "false" if may_lower_oom_score() else "true"
-    return CONFIG.format(directory=directory, plugins=plugins, pause=PAUSE, restrict=restrict, snapshotter=snapshotter)
+    return CONFIG.format(
+        directory=directory, programs=programs, plugins=plugins, pause=PAUSE, restrict=restrict, snapshotter=snapshotter
+    )
 
 
 def container_spec(default: str, loans: dict[str, str]) -> str:

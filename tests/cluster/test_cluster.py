@@ -62,6 +62,18 @@ def test_a_pod_runs_this_tree_as_another_user(cluster: Cluster) -> None:
     assert cluster.kubectl("logs", "imports") == "uid 65532 2.0\n"
 
 
+def test_a_pod_s_volume_does_not_cover_what_the_machine_lends_below_it(cluster: Cluster) -> None:
+    """As for a clone in /tmp, where Pods with a read-only root mount a volume."""
+    above = str(SOURCES.parent)
+    assert above != "/", "clone the repository into a directory, not into the root"
+    mounts = {"volumeMounts": [{"name": "above", "mountPath": above}]}
+    code = f"import coxswain_protocol; open('{above}/written', 'w').write('yes')"
+    cluster.kubectl(
+        "apply", "-f", "-", stdin=pod("above", code, container=mounts, volumes=[{"name": "above", "emptyDir": {}}])
+    )
+    wait_phase(cluster, "above", "Succeeded")
+
+
 def test_what_the_machine_lends_is_read_only(cluster: Cluster) -> None:
     cluster.kubectl("apply", "-f", "-", stdin=pod("writer", "import time; time.sleep(600)"))
     cluster.kubectl("wait", "--for=condition=Ready", "pod/writer", "--timeout=60s", timeout=70)
