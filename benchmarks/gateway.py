@@ -15,11 +15,11 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import uvloop
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -45,6 +45,16 @@ from coxswain_protocol.messages import (
 )
 
 TOKEN = "benchmark"
+
+
+class Replica(Protocol):
+    """What the measurements need of the replica behind a gateway."""
+
+    running: dict[str, Attempt]
+    eager: bool
+
+    def step(self) -> None:
+        """Send one token to every request that runs."""
 
 
 @dataclass
@@ -124,9 +134,15 @@ class Measured:
     chunks: int
 
 
-async def measure(*, streams: int, tokens: int, step_seconds: float) -> Measured:
-    """Start a gateway, run all measurements, stop it."""
-    async with _gateway() as (process, port, replica):
+Served = tuple[asyncio.subprocess.Process, int, Replica]
+"""A process under measurement, the port that clients use, and the replica behind it."""
+
+
+async def measure(
+    *, streams: int, tokens: int, step_seconds: float, serving: Callable[[], AbstractAsyncContextManager[Served]]
+) -> Measured:
+    """Start what is `serving`, run all measurements, stop it."""
+    async with serving() as (process, port, replica):
         warm = asyncio.create_task(_streams(port, streams=streams, tokens=20))
         await _drive(replica, streams=streams, tokens=20, step_seconds=step_seconds)
         await warm
@@ -163,20 +179,20 @@ async def _stream(port: int, tokens: int) -> None:
         raise RuntimeError(f"a stream did not end well: {ended!r}")
 
 
-async def _drive(replica: ReadyReplica, *, streams: int, tokens: int, step_seconds: float) -> None:
+async def _drive(replica: Replica, *, streams: int, tokens: int, step_seconds: float) -> None:
     await _wait_running(replica, streams)
     for _ in range(tokens):
         replica.step()
         await asyncio.sleep(step_seconds)
 
 
-async def _wait_running(replica: ReadyReplica, count: int) -> None:
+async def _wait_running(replica: Replica, count: int) -> None:
     async with asyncio.timeout(30):
         while len(replica.running) < count:  # noqa: ASYNC110 - another process, or any state at all, is watched
             await asyncio.sleep(0.001)
 
 
-async def _added(port: int, replica: ReadyReplica, *, tokens: int) -> list[float]:
+async def _added(port: int, replica: Replica, *, tokens: int) -> list[float]:
     """Seconds from a token leaving the replica to its event reaching the client, one stream."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(_post({"model": "ready", "prompt": "hello", "max_tokens": tokens, "stream": True}, close=True))
@@ -195,7 +211,7 @@ async def _added(port: int, replica: ReadyReplica, *, tokens: int) -> list[float
     return seconds
 
 
-async def _requests(pid: int, port: int, replica: ReadyReplica, *, total: int, concurrency: int) -> tuple[float, float]:
+async def _requests(pid: int, port: int, replica: Replica, *, total: int, concurrency: int) -> tuple[float, float]:
     """Short requests over kept connections: per second, and CPU seconds each."""
     replica.eager = True
     before, started = _cpu_seconds(pid), time.perf_counter()
@@ -228,8 +244,9 @@ def _cpu_seconds(pid: int) -> float:
 
 
 @asynccontextmanager
-async def _gateway() -> AsyncIterator[tuple[asyncio.subprocess.Process, int, ReadyReplica]]:
-    ports = _free_ports(3)
+async def gateway() -> AsyncIterator[Served]:
+    """A gateway with a ready replica."""
+    ports = free_ports(3)
     flags = ["--service", "b", "--namespace", "b", "--model", "ready", "--gateway", "g", "--host", "127.0.0.1"]
     flags += ["--port", str(ports[0]), "--replica-port", str(ports[1]), "--status-port", str(ports[2])]
     flags += ["--linger-seconds", "0", "--max-waiting", "1024", "--heartbeat-limit", "10"]
@@ -240,12 +257,12 @@ async def _gateway() -> AsyncIterator[tuple[asyncio.subprocess.Process, int, Rea
         try:
             tokenizer = _tokenizer()
             files = {"tokenizer.json": tokenizer.to_str().encode()}
-            await _wait_port(ports[1])
+            await wait_port(ports[1])
             _, replica = await asyncio.get_running_loop().create_connection(
                 lambda: ReadyReplica(files, tokenizer.get_vocab_size()), "127.0.0.1", ports[1]
             )
             beats = asyncio.create_task(_beats(replica))
-            await _wait_healthy(ports[0])
+            await wait_healthy(ports[0])
             yield process, ports[0], replica
             beats.cancel()
         finally:
@@ -269,7 +286,8 @@ def _tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [listener.getsockname()[1] for listener in sockets]
     for listener in sockets:
@@ -277,7 +295,8 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-async def _wait_port(port: int) -> None:
+async def wait_port(port: int) -> None:
+    """Wait until somebody listens. Raises TimeoutError after 30 s."""
     async with asyncio.timeout(30):
         while True:
             try:
@@ -289,7 +308,8 @@ async def _wait_port(port: int) -> None:
                 return
 
 
-async def _wait_healthy(port: int) -> None:
+async def wait_healthy(port: int) -> None:
+    """Wait until `GET /health` says 200. Raises TimeoutError after 30 s, ConnectionError when nobody listens."""
     async with asyncio.timeout(30):
         while True:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -308,7 +328,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tokens", type=int, default=300)
     parser.add_argument("--step-seconds", type=float, default=0.01)
     options = parser.parse_args(argv)
-    measured = uvloop.run(measure(streams=options.streams, tokens=options.tokens, step_seconds=options.step_seconds))
+    measured = uvloop.run(
+        measure(streams=options.streams, tokens=options.tokens, step_seconds=options.step_seconds, serving=gateway)
+    )
     for name in Measured.__dataclass_fields__:
         print(f"{name:>22}  {getattr(measured, name):.2f}")
     return 0
