@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coxswain_scheduler.batching import Batch, Batcher, BlockPool, Limits, Sequence, block_hashes, check_batcher
+from coxswain_scheduler.batching import (
+    Batch,
+    Batcher,
+    BlockPool,
+    IntegrityError,
+    Limits,
+    Sequence,
+    block_hashes,
+    check_batcher,
+)
+from coxswain_scheduler.batching.integrity import _check_writes
 
 BLOCK = 4
 
@@ -25,6 +35,7 @@ def sequence(name: str, prompt: int, first: int = 0) -> Sequence:
 def step(it: Batcher, *, ends: dict[str, int]) -> Batch:
     """One step; each sequence that samples gets a token, and leaves at the length that `ends` gives it."""
     batch = it.schedule()
+    check_batcher(it, batch)
     it.commit(batch)
     check_batcher(it, batch)
     for entry in batch.entries:
@@ -75,6 +86,20 @@ def test_the_youngest_gives_way_when_blocks_run_out_and_comes_back_first() -> No
     assert [waiting.id for waiting in it.waiting] == ["young", "newcomer"]
     assert it.waiting[0].computed == 0
     assert len(it.waiting[0].tokens) == 9, "its output is kept"
+
+
+def test_the_integrity_check_sees_a_write_to_a_block_that_others_read() -> None:
+    it = batcher()
+    it.add(sequence("a", 8))
+    step(it, ends={"a": 20})
+    it.add(sequence("b", 8))
+    batch = it.schedule()
+    writer, reader = batch.entries
+    writer.sequence.blocks[-1] = reader.sequence.blocks[0]
+    with pytest.raises(IntegrityError):
+        check_batcher(it, batch)
+    with pytest.raises(IntegrityError, match="a writes to a block that another sequence reads"):
+        _check_writes(it, writer)
 
 
 def test_limits_that_would_stall_a_decode_are_refused() -> None:

@@ -75,9 +75,9 @@ def run(runner: TorchRunner, company: Company) -> Iterator[tuple[int, int, torch
         batcher.add(Sequence(str(index), prompt=text[:prompt], block_size=BLOCK))
     while batcher.has_work():
         batch = batcher.schedule()
+        check_batcher(batcher, batch)
         logits = iter(runner.run(batch.entries))
         batcher.commit(batch)
-        check_batcher(batcher, batch)
         for sequence in [entry.sequence for entry in batch.entries if entry.samples]:
             text, length = company.texts[int(sequence.id)], len(sequence.tokens)
             yield int(sequence.id), length, next(logits)

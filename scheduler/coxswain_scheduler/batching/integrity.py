@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from coxswain_scheduler.batching.batcher import Batch, Batcher
+from coxswain_scheduler.batching.batcher import Batch, Batcher, Entry
 from coxswain_scheduler.batching.pool import BlockPool
 from coxswain_scheduler.batching.sequence import Sequence
 
@@ -36,7 +36,7 @@ def check_pool(pool: BlockPool, sequences: Iterable[Sequence]) -> None:
 
 
 def check_batcher(batcher: Batcher, batch: Batch) -> None:
-    """The pool adds up and `batch` keeps its limits, once scheduled or committed. Raises IntegrityError."""
+    """The pool adds up and `batch` keeps its limits: after `schedule`, or after the step. Raises IntegrityError."""
     check_pool(batcher.pool, batcher.sequences())
     _require(len(batcher.running) <= batcher.limits.max_num_seqs, "too many sequences run")
     _require(sum(entry.count for entry in batch.entries) <= batcher.limits.max_step_tokens, "the step is too large")
@@ -47,11 +47,20 @@ def check_batcher(batcher: Batcher, batch: Batch) -> None:
         _require(sequence.computed <= held, f"{sequence.id} has computed more tokens than its blocks hold")
         _require(sequence.computed <= len(sequence.tokens), f"{sequence.id} has computed tokens that it does not have")
     for entry in batch.entries:
-        writes = entry.sequence.blocks[entry.start // batcher.block_size :]
-        shared = [
-            block for block in writes if batcher.pool._holders[block] > 1 and entry.sequence.id in batcher.running
-        ]
-        _require(not shared or entry.sequence.computed > entry.start, f"{entry.sequence.id} writes to a shared block")
+        if entry.sequence.id in batcher.running and entry.sequence.computed == entry.start:
+            _check_writes(batcher, entry)
+
+
+def _check_writes(batcher: Batcher, entry: Entry) -> None:
+    """A scheduled entry has the blocks it will write to, and has them alone."""
+    size = batcher.block_size
+    writes = entry.sequence.blocks[entry.start // size : -(-(entry.start + entry.count) // size)]
+    enough = len(entry.sequence.blocks) * size >= entry.start + entry.count
+    _require(enough, f"{entry.sequence.id} has no block to write to")
+    alone = all(batcher.pool._holders[block] == 1 for block in writes)
+    _require(alone, f"{entry.sequence.id} writes to a block that another sequence reads")
+    blank = all(batcher.pool._hash_of[block] is None for block in writes)
+    _require(blank, f"{entry.sequence.id} writes to a block that can be reused")
 
 
 def _require(condition: bool, message: str) -> None:

@@ -67,10 +67,10 @@ class NativeEngine:
         began = time.perf_counter()
         chunks, self._immediate = self._immediate, []
         batch = self._batcher.schedule()
+        self._verify(batch)
         if batch.entries:
             logits = self._runner.run(batch.entries)
             self._batcher.commit(batch)
-            self._verify(batch)
             chunks += self._advance(batch, logits)
         self._verify(batch)
         self._steps += 1
