@@ -135,7 +135,7 @@ class Fleet:
         for member in self.members:
             self._canary.tick(member, now)
             if member.leaving_until is not None and now >= member.leaving_until - _LEAVE_MARGIN_SECONDS:
-                self.streams.move_all(member, "leaving")
+                self.streams.leave(member, at_last=True)
         self.streams.tick(now)
 
     def status(self) -> GatewayStatus:

@@ -99,12 +99,15 @@ class Streams:
         for generation in list(member.streams.values()):
             self.move(generation, cause)
 
-    def leave(self, member: Member) -> None:
-        """Move what can keep its promise elsewhere off a leaving member; the rest stays until its time is up."""
+    def leave(self, member: Member, *, at_last: bool = False) -> None:
+        """Move what can keep its promise elsewhere off a leaving member; `at_last`, what can go on anywhere.
+
+        What cannot go on anywhere stays: the member may yet finish it before it goes.
+        """
         for generation in list(member.streams.values()):
             candidates = self._candidates(generation)
             places, faithful = best_places(generation.origin, _infos(candidates), exact=self._exact)
-            if places and faithful:
+            if places and (faithful or at_last):
                 self.move(generation, "leaving")
 
     def move(self, generation: Generation, cause: Cause) -> None:

@@ -303,3 +303,32 @@ async def test_two_gateways_share_their_replicas(start: Start, new_replica: NewR
     for outcome in await asyncio.gather(*running):
         assert compare(outcome, undisturbed(info, range(6))).clean
     assert (await second.status()).replays == 0
+
+
+async def test_with_nowhere_to_go_a_stream_stays_to_the_end(start: Start, new_replica: NewReplica) -> None:
+    gateway = await start()
+    leaver = await gateway.add(new_replica("replica-0"))
+    running = asyncio.create_task(stream(gateway, seed=1, tokens=200))
+    await busy(leaver)
+    leaver.leave(0.1)
+    assert (await running).finish == "length"
+    assert (await gateway.status()).replays == 0
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_what_every_engine_gives_up_is_an_error_with_its_words(
+    start: Start, new_replica: NewReplica, streamed: bool
+) -> None:
+    def give_up(chunk: Chunk) -> list[Chunk]:
+        if chunk.id.startswith("canary"):
+            return [chunk]
+        return [Chunk(chunk.id, 0, (), finish=Finish("error", "out of memory"))]
+
+    gateway = await start()
+    for name in ("replica-0", "replica-1"):
+        await gateway.add(new_replica(name, tamper=give_up))
+    body = {"prompt": "a", "stream": streamed}
+    status, error, _ = await gateway.post("/v1/completions", body)
+    assert (status, error["error"]["code"]) == (500, "engine_error")
+    assert "out of memory" in error["error"]["message"]
+    assert [len(replica.submitted) for replica in gateway.replicas] == [1, 1], "it was not tried elsewhere"

@@ -18,7 +18,7 @@ _HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control":
 
 
 async def write_whole(request: web.Request, call: Call, shape: Shape) -> web.StreamResponse:
-    """Wait for every choice to end and answer. Raises Unavailable when one failed."""
+    """Wait for every choice to end and answer. Raises APIError when one failed."""
     while not call.over:
         await call.changed()
     _raise_if_failed(call)
@@ -28,7 +28,7 @@ async def write_whole(request: web.Request, call: Call, shape: Shape) -> web.Str
 
 
 async def write_stream(request: web.Request, call: Call, shape: Shape) -> web.StreamResponse:
-    """Stream events until every choice has ended, or the client has gone. Raises Unavailable, but only instead."""
+    """Stream events until every choice has ended, or the client has gone. Raises APIError, but only instead."""
     response = web.StreamResponse(headers=_HEADERS)
     try:
         while not call.over:
@@ -69,7 +69,10 @@ def _ending(call: Call, shape: Shape) -> bytes:
 
 
 def _failure(call: Call) -> APIError:
-    return Unavailable(f"the request could not be completed: {call.error}", code="replica_lost")
+    message = f"the request could not be completed: {call.error}"
+    if any(choice.generation.failures for choice in call.choices):
+        return APIError(message, status=500, code="engine_error")
+    return Unavailable(message, code="replica_lost")
 
 
 def _raise_if_failed(call: Call) -> None:
