@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import fcntl
 import json
 import os
 import re
@@ -15,11 +14,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 
@@ -28,51 +26,24 @@ from e2e.cluster.binaries import binaries
 from e2e.cluster.cgroups import Group
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.errors import ClusterError, UnfitError
-from e2e.cluster.host import Host
 from e2e.cluster.network import MAX_NODES, Lan, Subnets, choose_slot, delete_namespaces, used_slots
 from e2e.cluster.node import ENTER, Node
 from e2e.cluster.ports import free_ports
 from e2e.cluster.processes import Daemon
+from e2e.cluster.registration import READY_SECONDS
+from e2e.cluster.state import (
+    Layout,
+    directory_of,
+    exclusively,
+    group_of,
+    host_note,
+    is_laid_out,
+    names,
+    state_home,
+)
 from e2e.cluster.waiting import wait_until
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
-ACCELERATORS = {"nvidia.com/gpu": "2"}
-"""Simulated ones on each node: two, so that a lost node's replicas fit on the others."""
-READY_SECONDS = 60.0
-
-
-def state_home() -> Path:
-    """Where clusters keep their files, one directory for each name.
-
-    Under XDG_STATE_HOME and not in a temporary directory: another process, or a later run with another TMPDIR, finds a
-    cluster again by its name; nothing tidies it away while it runs; and containers' layers lie on disk, not in memory.
-    """
-    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return base.resolve() / "coxswain" / "clusters"
-
-
-def directory_of(name: str) -> Path:
-    """Files of the cluster `name`."""
-    return state_home() / name
-
-
-def group_of(name: str) -> Group:
-    """Control group of every process of the cluster `name`."""
-    return Group(f"coxswain.{name}")
-
-
-def host_note() -> Host:
-    """What clusters changed on this machine."""
-    return Host(state_home() / "host.json")
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What a later process must know of a cluster that is up."""
-
-    slot: int
-    nodes: int
-    gateway_port: int
 
 
 class Cluster:
@@ -155,9 +126,6 @@ class Cluster:
         """Take everything away: processes, mounts, namespaces, links, control groups, files. Safe at any time."""
         with self._locked():
             self._sweep()
-        with _exclusively(state_home() / "slots.lock"):
-            if not any(state_home().glob("*/cluster.json")):
-                host_note().restore()
 
     def __enter__(self) -> Self:
         self.up()
@@ -179,34 +147,27 @@ class Cluster:
     def heal_node(self, name: str) -> None:
         """Bring a node back: plug a cut one in; start a killed one afresh, its disk empty. Returns when it is Ready."""
         node = self.node(name)
-        now = datetime.datetime.now(datetime.UTC)
+        began = datetime.datetime.now(datetime.UTC)
         if node.alive:
             self._lan.connect(name)
         else:
             node.delete()
             node.start()
             node.register()
-        what = f"a sign of life from {name}, see {node.kubelet.log}"
-        wait_until(lambda: self._heard(name, now), what=what, timeout=READY_SECONDS, period=0.2)
-        self.wait_node(name, ready=True)
+        node.registration.wait_heard(began)
+        node.registration.wait(ready=True)
 
     def wait_node(self, name: str, *, ready: bool, timeout: float = READY_SECONDS) -> None:
         """Until Kubernetes says that the node is Ready, or that it is not."""
-
-        def said() -> bool:
-            condition = self._condition(name)
-            return condition is not None and (condition["status"] == "True") is ready
-
-        what = f"{name} to be {'Ready' if ready else 'NotReady'}"
-        wait_until(said, what=what, timeout=timeout, period=0.2)
+        self.node(name).registration.wait(ready=ready, timeout=timeout)
 
     def is_ready(self, name: str) -> bool:
         """Whether Kubernetes says that the node is Ready."""
-        return (self._condition(name) or {}).get("status") == "True"
+        return self.node(name).registration.is_ready()
 
     def is_whole(self) -> bool:
         """Whether the cluster is up, with all nodes running and Ready."""
-        if not (self.directory / "cluster.json").exists() or not self.plane.healthy():
+        if not is_laid_out(self.name) or not self.plane.healthy():
             return False
         daemons = (*self.plane.daemons(), self.forwarder)
         return all(each.pid for each in daemons) and all(n.alive and self.is_ready(n.name) for n in self.nodes)
@@ -229,12 +190,7 @@ class Cluster:
     @cached_property
     def layout(self) -> Layout:
         """How the cluster that is up was made. Raises ClusterError when none is."""
-        file = self.directory / "cluster.json"
-        if not file.exists():
-            raise ClusterError(
-                f"no cluster {self.name!r} is up; start it with: python -m e2e.cluster up --name {self.name}"
-            )
-        return Layout(**json.loads(file.read_text()))
+        return Layout.load(self.name)
 
     @cached_property
     def plane(self) -> ControlPlane:
@@ -285,7 +241,7 @@ class Cluster:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with _exclusively(state_home() / f"{self.name}.lock"):
+        with exclusively(state_home() / f"{self.name}.lock"):
             yield
 
     def _start(self) -> None:
@@ -302,12 +258,11 @@ class Cluster:
 
     def _lay_out(self) -> None:
         self.directory.mkdir(parents=True, mode=0o700)
-        with _exclusively(state_home() / "slots.lock"):
+        with exclusively(state_home() / "slots.lock"):
             host_note().prepare()
-            taken = {json.loads(file.read_text())["slot"] for file in state_home().glob("*/cluster.json")}
+            taken = {Layout.load(name).slot for name in names()}
             [port] = free_ports(1)
-            layout = Layout(choose_slot(taken | used_slots()), self._count, port)
-            (self.directory / "cluster.json").write_text(json.dumps(asdict(layout)))
+            Layout(choose_slot(taken | used_slots()), self._count, port).save(self.name)
         self._host_group.create()
         self._lan.create()
 
@@ -324,11 +279,9 @@ class Cluster:
         self.kubectl("apply", "-f", "-", stdin=dns.manifests(self._lan.subnets.dns, replicas=replicas))
         self._start_forwarder()
         for node in self.nodes:
-            what = f"{node.name} to register, see {node.kubelet.log}"
-            wait_until(partial(self._registered, node), what=what, timeout=READY_SECONDS, period=0.2)
-            self._equip(node)
+            node.wait_registered()
         for node in self.nodes:
-            self.wait_node(node.name, ready=True)
+            node.registration.wait(ready=True)
 
     def _start_forwarder(self) -> None:
         command = [sys.executable, "-m", "e2e.cluster.forwarder"]
@@ -338,45 +291,26 @@ class Cluster:
     def _wait_dns(self) -> None:
         self.kubectl("-n", dns.NAMESPACE, "rollout", "status", "deployment/coredns", "--timeout=60s", timeout=70)
 
-    def _equip(self, node: Node) -> None:
-        """Give the node its accelerators. The kubelet leaves alone what it does not know."""
-        status = {"status": {"capacity": ACCELERATORS, "allocatable": ACCELERATORS}}
-        self.kubectl("patch", "node", node.name, "--subresource=status", "--type=merge", "-p", json.dumps(status))
-
-    def _registered(self, node: Node) -> bool:
-        if node.kubelet.pid is None:
-            raise ClusterError(f"the kubelet of {node.name} ended:\n{node.kubelet.last_words()}")
-        return self.plane.get(f"/api/v1/nodes/{node.name}") is not None
-
-    def _heard(self, name: str, since: datetime.datetime) -> bool:
-        """Whether the node has reported after this moment (its reports say whole seconds)."""
-        ready = self._condition(name)
-        return ready is not None and datetime.datetime.fromisoformat(ready["lastHeartbeatTime"]) > since
-
-    def _condition(self, name: str) -> dict[str, Any] | None:
-        """The Ready condition of a node, if it has one."""
-        status = (self.plane.get(f"/api/v1/nodes/{name}") or {}).get("status", {})
-        return next((item for item in status.get("conditions", []) if item["type"] == "Ready"), None)
-
     def _check_readable(self) -> None:
         closed = image.unreadable([Path(path) for path in image.loans(self.bin_dir).values()])
         if closed:
-            names = " ".join(map(str, closed))
-            raise ClusterError(
-                f"containers run as another user and cannot read {names}; allow it: chmod -R o+rX {names}"
-            )
+            paths = " ".join(map(str, closed))
+            raise UnfitError(f"containers run as another user and cannot read {paths}; do: chmod -R o+rX {paths}")
 
     def _sweep(self) -> None:
         """Take away what there is of this cluster, in whatever state it is; needs none of its files to be whole."""
         group_of(self.name).kill()
         self._reap()
-        if (self.directory / "cluster.json").exists():
+        if is_laid_out(self.name):
             self._lan.delete()
         delete_namespaces(self.name)
         group_of(self.name).remove()
         shutil.rmtree(self.directory, ignore_errors=True)
         for part in ("layout", "plane", "nodes", "forwarder", "_lan"):
             self.__dict__.pop(part, None)
+        with exclusively(state_home() / "slots.lock"):
+            if not names():
+                host_note().restore()
 
     def _reap(self) -> None:
         """Those dead that are children of this process."""
@@ -392,11 +326,3 @@ class Cluster:
         for log in self.directory.glob("**/*.log"):
             shutil.copy(log, kept / f"{log.parent.name}-{log.name}")
         return kept
-
-
-@contextmanager
-def _exclusively(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

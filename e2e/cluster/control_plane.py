@@ -19,7 +19,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-import yaml
 from rich.console import Console
 
 from e2e.cluster.binaries import binaries
@@ -27,6 +26,7 @@ from e2e.cluster.certificates import Authority, Certificate
 from e2e.cluster.errors import ClusterError, CommandError
 from e2e.cluster.ports import free_ports
 from e2e.cluster.processes import Daemon
+from e2e.cluster.servers import Servers, write_admission
 from e2e.cluster.waiting import wait_until
 
 ADMIN_GROUP = "system:masters"
@@ -104,7 +104,7 @@ class ControlPlane:
         """Start everything, and return when the API can be used. Raises ClusterError when it cannot."""
         self._prepare()
         try:
-            self._etcd.start([*self.enter, *self._etcd_command()], tied=self._tied)
+            self._etcd.start([*self.enter, *self._servers.etcd()], tied=self._tied)
             self.start_api_server()
             self._start_clients()
             wait_until(self._usable, what="the default service account", timeout=START_SECONDS)
@@ -131,7 +131,7 @@ class ControlPlane:
 
     def start_api_server(self) -> None:
         """Start the API server (again), at the same address and with the same data; returns when it is ready."""
-        self._api_server.start([*self.enter, *self._api_server_command()], tied=self._tied)
+        self._api_server.start([*self.enter, *self._servers.api_server()], tied=self._tied)
         self._wait_ready()
 
     def stop_api_server(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -204,6 +204,10 @@ class ControlPlane:
         ports: dict[str, int] = json.loads((self._directory / "ports.json").read_text())
         return ports
 
+    @property
+    def _servers(self) -> Servers:
+        return Servers(self._directory, self.bin_dir, self.authority, self.address, self.services, self._ports)
+
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self.authority.certificate)
@@ -224,7 +228,7 @@ class ControlPlane:
             ports = dict(zip(("etcd", "peer", "api"), free_ports(3), strict=True))
             (self.directory / "ports.json").write_text(json.dumps(ports))
             self._write_certificates()
-            _write_admission(self.directory)
+            write_admission(self.directory)
 
     def _write_certificates(self) -> None:
         authority = self.authority
@@ -239,9 +243,9 @@ class ControlPlane:
 
     def _start_clients(self) -> None:
         if self.controllers:
-            self._controllers.start([*self.enter, *self._controllers_command()], tied=self._tied)
+            self._controllers.start([*self.enter, *self._servers.controllers()], tied=self._tied)
         if self.scheduler:
-            self._scheduler.start([*self.enter, *self._client_command("kube-scheduler")], tied=self._tied)
+            self._scheduler.start([*self.enter, *self._servers.client("kube-scheduler")], tied=self._tied)
 
     def _wait_ready(self) -> None:
         def ready() -> bool:
@@ -265,81 +269,6 @@ class ControlPlane:
         except (urllib.error.URLError, OSError):
             return None
 
-    # Command lines
-
-    def _etcd_command(self) -> list[str]:
-        issued = self.authority.directory
-        client, peer = (f"https://127.0.0.1:{self._ports[name]}" for name in ("etcd", "peer"))
-        return [
-            str(self.bin_dir / "etcd"),
-            f"--data-dir={self._directory / 'etcd'}",
-            "--unsafe-no-fsync",
-            "--log-level=warn",
-            f"--listen-client-urls={client}",
-            f"--advertise-client-urls={client}",
-            f"--listen-peer-urls={peer}",
-            f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=default={peer}",
-            *(f"--{side}cert-file={issued / 'server.crt'}" for side in ("", "peer-")),
-            *(f"--{side}key-file={issued / 'server.key'}" for side in ("", "peer-")),
-            *(f"--{side}trusted-ca-file={issued / 'ca.crt'}" for side in ("", "peer-")),
-            *(f"--{side}client-cert-auth" for side in ("", "peer-")),
-        ]
-
-    def _api_server_command(self) -> list[str]:
-        issued = self.authority.directory
-        loopback = self.address.startswith("127.")
-        return [
-            str(self.bin_dir / "kube-apiserver"),
-            f"--etcd-servers=https://127.0.0.1:{self._ports['etcd']}",
-            f"--etcd-cafile={issued / 'ca.crt'}",
-            f"--etcd-certfile={issued / 'kubelet-client.crt'}",
-            f"--etcd-keyfile={issued / 'kubelet-client.key'}",
-            f"--bind-address={self.address}",
-            f"--advertise-address={self.address}",
-            f"--secure-port={self.port}",
-            # An Endpoints object may not hold a loopback address.
-            f"--endpoint-reconciler-type={'none' if loopback else 'master-count'}",
-            f"--service-cluster-ip-range={self.services}",
-            f"--tls-cert-file={issued / 'server.crt'}",
-            f"--tls-private-key-file={issued / 'server.key'}",
-            f"--client-ca-file={issued / 'ca.crt'}",
-            f"--cert-dir={issued}",
-            "--service-account-issuer=https://kubernetes.default.svc",
-            f"--service-account-key-file={self.authority.accounts_key}",
-            f"--service-account-signing-key-file={self.authority.accounts_key}",
-            "--authorization-mode=Node,RBAC",
-            "--enable-admission-plugins=NodeRestriction",
-            f"--admission-control-config-file={self._directory / 'admission.yaml'}",
-            f"--kubelet-client-certificate={issued / 'kubelet-client.crt'}",
-            f"--kubelet-client-key={issued / 'kubelet-client.key'}",
-            f"--kubelet-certificate-authority={issued / 'ca.crt'}",
-            "--kubelet-preferred-address-types=InternalIP",
-            # Webhooks are called at Pod addresses: this host has no route to a Service's.
-            "--enable-aggregator-routing=true",
-            "--profiling=false",
-        ]
-
-    def _controllers_command(self) -> list[str]:
-        issued = self.authority.directory
-        return [
-            *self._client_command("kube-controller-manager"),
-            "--use-service-account-credentials",
-            # The default, 20 requests a second, makes its own start take five seconds.
-            "--kube-api-qps=500",
-            "--kube-api-burst=1000",
-            f"--service-account-private-key-file={self.authority.accounts_key}",
-            f"--root-ca-file={issued / 'ca.crt'}",
-            # A node that has been silent for this long is NotReady.
-            "--node-monitor-grace-period=12s",
-            "--node-monitor-period=2s",
-        ]
-
-    def _client_command(self, name: str) -> list[str]:
-        kubeconfig = self._directory / f"{name}.kubeconfig"
-        paths = [f"--{use}kubeconfig={kubeconfig}" for use in ("", "authentication-", "authorization-")]
-        return [str(self.bin_dir / name), *paths, "--leader-elect=false", "--secure-port=0", "--profiling=false"]
-
     def _run(self, program: str, args: Sequence[str], stdin: str | None, timeout: float) -> str:
         home = self._directory / "home"
         home.mkdir(exist_ok=True)
@@ -357,21 +286,6 @@ class ControlPlane:
         return done.stdout
 
 
-def _write_admission(directory: Path) -> None:
-    configuration: dict[str, Any] = {
-        "apiVersion": "pod-security.admission.config.k8s.io/v1",
-        "kind": "PodSecurityConfiguration",
-        "defaults": {"enforce": "restricted", "enforce-version": "latest"},
-        "exemptions": {"namespaces": ["kube-system"]},
-    }
-    admission = {
-        "apiVersion": "apiserver.config.k8s.io/v1",
-        "kind": "AdmissionConfiguration",
-        "plugins": [{"name": "PodSecurity", "configuration": configuration}],
-    }
-    (directory / "admission.yaml").write_text(yaml.safe_dump(admission))
-
-
 def _temporary() -> tuple[Path, IO[str]]:
     """A new directory and the lock that shows it to be in use; removes those whose owner was killed."""
     for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/lock"):
@@ -381,7 +295,7 @@ def _temporary() -> tuple[Path, IO[str]]:
                 shutil.rmtree(old.parent, ignore_errors=True)
         except OSError:
             continue  # in use, or another user's
-    directory = Path(tempfile.mkdtemp(prefix=PREFIX))
-    lock = (directory / "lock").open("w")
+    fresh = Path(tempfile.mkdtemp(prefix="coxswain-starting-"))  # takes its name when it has its lock
+    lock = (fresh / "lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
-    return directory, lock
+    return fresh.rename(fresh.with_name(fresh.name.replace("coxswain-starting-", PREFIX))), lock

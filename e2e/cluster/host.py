@@ -33,7 +33,9 @@ class Host:
         if not self.note.exists():
             absent = [str(path) for path in MOUNT_POINTS if not path.exists()]
             self.note.parent.mkdir(parents=True, exist_ok=True)
-            self.note.write_text(json.dumps({"settings": _settings(), "absent": absent}))
+            partial = self.note.with_suffix(".partial")
+            partial.write_text(json.dumps({"settings": _settings(), "absent": absent}))
+            partial.rename(self.note)
         for path in MOUNT_POINTS:
             path.mkdir(parents=True, exist_ok=True)
 

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from e2e.cluster.cluster import directory_of, group_of, host_note, state_home
 from e2e.cluster.network import Subnets, links, namespaces, prefix, used_slots
+from e2e.cluster.state import directory_of, group_of, host_note, names
 
 
 def leftovers(name: str) -> list[str]:
@@ -21,7 +21,7 @@ def leftovers(name: str) -> list[str]:
         found.append(f"control group {group_of(name).name}")
     if directory_of(name).exists():
         found.append(f"directory {directory_of(name)}")
-    if not any(state_home().glob("*/cluster.json")):
+    if not names():
         found += [f"link {each}" for each in links() if each.startswith("cxs")]
         found += [f"addresses of {Subnets(slot).network}" for slot in sorted(used_slots())]
         found += host_note().leftovers()

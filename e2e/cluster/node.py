@@ -21,6 +21,7 @@ from e2e.cluster.errors import ClusterError
 from e2e.cluster.network import Lan
 from e2e.cluster.packages import cni_directory
 from e2e.cluster.processes import Daemon
+from e2e.cluster.registration import PERIOD, READY_SECONDS, Registration
 from e2e.cluster.waiting import wait_until
 
 ACCELERATOR_LABEL = "coxswain.dev/accelerator=simulated"
@@ -133,6 +134,23 @@ class Node:
         self.proxy.start(
             [*self._entrance, str(self.plane.bin_dir / "kube-proxy"), f"--config={self.directory / 'proxy.yaml'}"]
         )
+
+    @property
+    def registration(self) -> Registration:
+        """The node as Kubernetes sees it."""
+        return Registration(self.plane, self.name)
+
+    def wait_registered(self) -> None:
+        """Until Kubernetes knows the node; then it gets its accelerators. Raises ClusterError if the kubelet ends."""
+
+        def registered() -> bool:
+            if self.kubelet.pid is None:
+                raise ClusterError(f"the kubelet of {self.name} ended:\n{self.kubelet.last_words()}")
+            return self.registration.exists()
+
+        what = f"{self.name} to register, see {self.kubelet.log}"
+        wait_until(registered, what=what, timeout=READY_SECONDS, period=PERIOD)
+        self.registration.equip()
 
     def enter(self, *command: str, timeout: float = 60.0) -> str:
         """Run a command in the node's namespaces; returns its output. Raises CommandError when it exits non-zero."""
