@@ -52,12 +52,11 @@ class StepCost:
         w, u = self._weights, _USUAL
         return w[0] + w[1] * prefill_tokens / u[1] + w[2] * decode_sequences / u[2] + w[3] * context / u[3]
 
-    def prefill(self, tokens: float, *, decode_sequences: float, context: float) -> float:
-        """Seconds until `tokens` prompt tokens are computed beside the given decoding: as many steps as it takes."""
+    def prefill(self, tokens: float, *, step_seconds: float) -> float:
+        """Seconds until `tokens` prompt tokens are computed, in steps that take `step_seconds` without them."""
         if tokens <= 0:
             return 0.0
-        steps = -(-tokens // self.largest_prefill)
-        return steps * self.predict(0, decode_sequences, context) + self._weights[1] * tokens / _USUAL[1]
+        return -(-tokens // self.largest_prefill) * step_seconds + self._weights[1] * tokens / _USUAL[1]
 
     def _accumulate(self, row: tuple[float, ...], seconds: float) -> None:
         for i, x in enumerate(row):

@@ -72,9 +72,9 @@ class _Sent:
 
 
 class _Seat:
-    """One engine as dispatch sees it."""
+    """One engine as dispatch sees it. What does not depend on the request is worked out once per change of load."""
 
-    __slots__ = ("block_size", "cost", "load", "sent", "sent_tokens", "slots")
+    __slots__ = ("_beside", "_fresh", "_queue", "_step", "block_size", "cost", "load", "sent", "sent_tokens", "slots")
 
     def __init__(self, info: EngineInfo, cost: StepCost) -> None:
         self.block_size = info.block_size
@@ -83,29 +83,49 @@ class _Seat:
         self.load = Load()
         self.sent: dict[str, _Sent] = {}
         self.sent_tokens = 0
+        self._fresh = False
+        self._queue = self._step = self._beside = 0.0
 
     def reported(self, load: Load) -> None:
         self.load = load
+        self._fresh = False
         for request in [name for name, sent in self.sent.items() if sent.reports + 1 >= _REPORTS_TO_REFLECT]:
             self.settle(request)
         for sent in self.sent.values():
             sent.reports += 1
 
+    def assign(self, request: str, tokens: int) -> None:
+        self.sent[request] = _Sent(tokens)
+        self.sent_tokens += tokens
+        self._fresh = False
+
     def settle(self, request: str) -> None:
         sent = self.sent.pop(request, None)
         if sent is not None:
             self.sent_tokens -= sent.tokens
+            self._fresh = False
+
+    def ttft(self, uncached: int) -> float:
+        """Predicted seconds to the first token of a prompt with so many tokens to compute."""
+        if not self._fresh:
+            self._refresh()
+        return self._queue + self._step + self.cost.prefill(uncached, step_seconds=self._beside)
 
     def estimate(self, member: str, prompt: int, cached: int) -> Estimate:
+        """The same by cause. To be asked after `ttft`."""
+        prefill = self.cost.prefill(prompt - cached, step_seconds=self._beside)
+        return Estimate(member, self._queue, prefill, self._step, cached, prompt)
+
+    def _refresh(self) -> None:
         load, cost = self.load, self.cost
         decoding = min(load.running, self.slots)
-        step = cost.predict(0, decoding + 1, load.context)
-        queue = cost.prefill(load.pending_prefill + self.sent_tokens, decode_sequences=decoding, context=load.context)
+        self._beside = cost.predict(0, decoding, load.context)
+        self._step = cost.predict(0, decoding + 1, load.context)
+        self._queue = cost.prefill(load.pending_prefill + self.sent_tokens, step_seconds=self._beside)
         excess = load.running + load.waiting + len(self.sent) + 1 - self.slots
         if excess > 0:
-            queue += excess * _USUAL_OUTPUT * step / self.slots
-        prefill = cost.prefill(prompt - cached, decode_sequences=decoding, context=load.context)
-        return Estimate(member, queue, prefill, step, cached, prompt)
+            self._queue += excess * _USUAL_OUTPUT * self._step / self.slots
+        self._fresh = True
 
 
 class Dispatcher:
@@ -114,6 +134,7 @@ class Dispatcher:
     def __init__(self, *, rng: random.Random | None = None) -> None:
         self._rng = rng or random.Random()
         self._seats: dict[str, _Seat] = {}
+        self._block_sizes: set[int] = set()
         self._costs: dict[tuple[str, str, str], StepCost] = {}
         self.prefixes = PrefixIndex()
 
@@ -122,6 +143,7 @@ class Dispatcher:
         kind = (info.engine, info.accelerator, info.model)
         cost = self._costs.setdefault(kind, StepCost(floor_seconds=info.step_floor_seconds))
         self._seats[member] = _Seat(info, cost)
+        self._block_sizes.add(info.block_size)
 
     def drop(self, member: str) -> None:
         """Forget an engine and what it holds."""
@@ -140,9 +162,7 @@ class Dispatcher:
 
     def assigned(self, member: str, request: str, tokens: int) -> None:
         """A request with `tokens` uncached prompt tokens has just been sent."""
-        seat = self._seats[member]
-        seat.sent[request] = _Sent(tokens)
-        seat.sent_tokens += tokens
+        self._seats[member].assign(request, tokens)
 
     def settled(self, member: str, request: str) -> None:
         """The request has begun, ended or been withdrawn there: it no longer counts as just sent."""
@@ -152,34 +172,31 @@ class Dispatcher:
     def choose(self, candidates: Iterable[str], tokens: Sequence[int]) -> Decision | None:
         """The candidate predicted to be first with a token after `tokens`, equals by lot; None without candidates."""
         names = list(candidates)
-        hits = self._hits(names, tokens)
-        best: list[Estimate] = []
-        second: Estimate | None = None
-        count = 0
-        for member in names:
-            estimate = self._seats[member].estimate(member, len(tokens), hits.get(member, 0))
-            count += 1
-            if not best or estimate.ttft < best[0].ttft:
-                second = best[0] if best else second
-                best = [estimate]
-            elif estimate.ttft == best[0].ttft:
-                best.append(estimate)
-            elif second is None or estimate.ttft < second.ttft:
-                second = estimate
-        if not best:
+        if not names:
             return None
-        chosen = best.pop(self._rng.randrange(len(best)))
-        return Decision(chosen, best[0] if best else second, count)
+        prompt, hits = len(tokens), self._hits(tokens)
+        predicted = {name: self._seats[name].ttft(prompt - hits.get(name, 0)) for name in names}
+        best = min(predicted.values())
+        equals = [name for name, ttft in predicted.items() if ttft == best]
+        chosen = equals[self._rng.randrange(len(equals))]
+        del predicted[chosen]
+        second = min(predicted, key=predicted.__getitem__) if predicted else None
+        return Decision(
+            self._seats[chosen].estimate(chosen, prompt, hits.get(chosen, 0)),
+            self._seats[second].estimate(second, prompt, hits.get(second, 0)) if second is not None else None,
+            len(names),
+        )
 
     def cost_errors(self) -> dict[tuple[str, str, str], float]:
         """Mean relative error of the step prediction, by (engine, accelerator, model)."""
         return {kind: cost.error for kind, cost in self._costs.items()}
 
-    def _hits(self, names: list[str], tokens: Sequence[int]) -> dict[str, int]:
+    def _hits(self, tokens: Sequence[int]) -> dict[str, int]:
         """Tokens of the prompt that each member need not compute; the last one is always computed, for its logits."""
         found: dict[str, int] = {}
-        for size in {self._seats[name].block_size for name in names}:
+        for size in self._block_sizes:
             for member, blocks in self.prefixes.hits(block_hashes(tokens, block_size=size)).items():
-                if member in self._seats and self._seats[member].block_size == size:
+                seat = self._seats.get(member)
+                if seat is not None and seat.block_size == size:
                     found[member] = min(blocks * size, len(tokens) - 1)
         return found
