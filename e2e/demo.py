@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from examples.train_tiny_model import ensure_model
 from openai import OpenAI
 from rich.console import Console
 
-from e2e.cluster import Cluster, ClusterError
+from e2e.cluster import Cluster, ClusterError, CommandError
 from e2e.compare import Outcome, compare
 from e2e.install import ROOT, apply_model_volume, apply_service, install_chart, restrict
 from e2e.report import Report
 from e2e.service import Service, wait_for
 from e2e.steps import Steps
 from e2e.traffic import Ask, Stream, Traffic, mixed, run_undisturbed
+from examples.train_tiny_model import ensure_model
 
 MODEL = "tiny"
 REPLICAS = 3
@@ -209,12 +209,12 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _stop)
     try:
         return run(options, console)
+    except (DemoError, CommandError, TimeoutError, ValueError) as error:
+        console.print(f"[red]the demo failed:[/] {error}")
+        return 1
     except ClusterError as error:
         console.print(f"[red]the local cluster:[/] {error}")
         return 2
-    except (DemoError, TimeoutError, ValueError) as error:
-        console.print(f"[red]the demo failed:[/] {error}")
-        return 1
     except KeyboardInterrupt:
         console.print("[red]interrupted[/]")
         return 130

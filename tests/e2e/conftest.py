@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -25,17 +24,19 @@ REPLICAS = 3
 
 
 @pytest.fixture(scope="session")
-def model() -> Path:
-    """The example model, trained once per machine."""
-    return ensure_model(Console(file=sys.stderr))
+def cluster() -> Iterator[Cluster]:
+    """Three nodes with Coxswain and the example service. Nothing of it is left afterwards.
 
-
-@pytest.fixture(scope="session")
-def cluster(model: Path) -> Iterator[Cluster]:
-    """Three nodes with Coxswain and the example service. Nothing of it is left afterwards."""
+    With COXSWAIN_E2E_CLUSTER=NAME in the environment, a running cluster (`make demo KEEP=1`) is used, and left.
+    """
     if os.geteuid() != 0:
         pytest.skip("the local cluster makes network namespaces: run as root")
-    cluster = Cluster(name=NAME, nodes=3, console=Console(file=sys.stderr))
+    console = Console(file=sys.stderr)
+    if running := os.environ.get("COXSWAIN_E2E_CLUSTER"):
+        yield Cluster(name=running, console=console)
+        return
+    model = ensure_model(console)
+    cluster = Cluster(name=NAME, nodes=3, console=console)
     try:
         cluster.up()
         install_chart(cluster.helm)

@@ -14,7 +14,7 @@ from tests.e2e.conftest import UnderTraffic
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
 
-ENGINE = "ray::"
+ENGINE = "ray::EngineActor"
 
 
 def busiest(service: Service) -> Pod:
@@ -145,7 +145,7 @@ def test_changed_spec_rolls_every_replica(cluster: Cluster, service: Service, un
 
         def rolled() -> bool | None:
             live = service.live("replica")
-            return len(live) == 3 and not before & {pod.uid for pod in service.pods("replica")} or None
+            return (len(live) == 3 and not before & {pod.uid for pod in service.pods("replica")}) or None
 
         wait_for(rolled, what="every replica replaced", timeout=240, period=1)
     finally:

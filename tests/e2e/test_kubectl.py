@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
+import json
 
 import pytest
 
-from e2e.cluster import Cluster
+from e2e.cluster import Cluster, CommandError
 from e2e.service import Service, wait_for
 
 pytestmark = pytest.mark.e2e
@@ -68,14 +68,12 @@ WRONG = {
 
 @pytest.mark.parametrize("field", WRONG)
 def test_a_wrong_manifest_is_refused_with_its_field(cluster: Cluster, field: str) -> None:
-    import json
-
     manifest = {
         "apiVersion": "coxswain.dev/v1alpha1",
         "kind": "LLMService",
         "metadata": {"name": "wrong", "namespace": "default"},
         "spec": WRONG[field],
     }
-    with pytest.raises(subprocess.CalledProcessError) as caught:
+    with pytest.raises(CommandError) as caught:
         cluster.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
     assert field in str(caught.value.stderr)
