@@ -41,15 +41,21 @@ def _written(condition: str, verdict: Verdict | None, situation: Situation, now:
     if verdict is None:
         verdict = Verdict("Unknown", reasons.Ready.STATUS_UNREACHABLE, "the gateways have not been asked yet")
     same = previous is not None and previous.get("status") == verdict.status
-    about = situation.generation if condition == Condition.ACCEPTED else situation.acting_generation
     return {
         "type": str(condition),
         "status": verdict.status,
         "reason": str(verdict.reason),
         "message": verdict.message,
         "lastTransitionTime": previous["lastTransitionTime"] if same and previous else seconds(now),
-        "observedGeneration": about or situation.generation,
+        "observedGeneration": _about(condition, situation, previous),
     }
+
+
+def _about(condition: str, situation: Situation, previous: Object | None) -> int:
+    """The generation that a verdict is about: of what runs, which an invalid spec or a restart may leave behind."""
+    if condition == Condition.ACCEPTED or (situation.acting_generation == 0 and not situation.standings):
+        return situation.generation
+    return situation.acting_generation or int((previous or {}).get("observedGeneration", 0))
 
 
 def accepted(s: Situation) -> Verdict:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -94,21 +95,23 @@ class Observer:
         now = self._clock()
         for key in self._watched.keys() - self._cache.services.keys():
             del self._watched[key]
-        period = max(PERIOD_SECONDS, len(self._watched) / POLLS_PER_SECOND)
         due = []
         for key in self._cache.services:
             watched = self._watched.get(key)
             if (watched is None or watched.next_at <= now) and self._askable(key):
                 watched = self._watched.setdefault(key, _Watched(since=now))
-                watched.next_at = now + period
+                watched.next_at = math.inf  # until this poll has ended
                 due.append(key)
         return due
 
     async def _poll_and(self, key: Key, slots: asyncio.Semaphore) -> None:
+        started = self._clock()
         try:
             await self.poll(key)
         finally:
             slots.release()
+            if key in self._watched:
+                self._watched[key].next_at = started + max(PERIOD_SECONDS, len(self._watched) / POLLS_PER_SECOND)
 
     async def poll(self, key: Key) -> None:
         """Ask once, and report what changed."""
@@ -144,7 +147,7 @@ class Observer:
         token = self._token(key)
         pods = self._askable(key)
         coordinators = [pod for pod in pods if pod.component == names.COORDINATOR]
-        for pod in sorted(coordinators, key=lambda pod: not pod.ready)[:2]:
+        for pod in sorted(coordinators, key=lambda pod: (pod.leaving, not pod.ready))[:2]:
             status = await self._get(pod, token, ServiceStatus)
             if status is not None and status.gateways:
                 return status

@@ -97,12 +97,13 @@ class Process:
         try:
             await self._lease.acquire()
             metrics.LEADER.set(1)
-            # What happened while another one led may have been missed: nothing is decided on an old picture.
-            await self._sync()
             for key in self._cache.services:
                 self._queue.add(key)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._lease.keep())
+                # The watches may have missed a deletion. An old picture does no harm meanwhile: names of Pods are
+                # counted up, and deletions are of one uid.
+                group.create_task(self._sync())
                 group.create_task(self._observer.run())
                 group.create_task(work(self._queue, self._reconciler.reconcile))
         finally:

@@ -121,13 +121,15 @@ class Replicas:
     ) -> None:
         template = replica.template(acting.owner, self._settings, self._cache.classes)
         made: list[str] = []
+        conflict: ConflictError | None = None
         for creation in creations:
             body = replica.pod(acting.owner, template, slot=creation.slot, incarnation=creation.incarnation)
             memory.incarnations[creation.slot] = creation.incarnation
             try:
                 self._cache.put(PODS, await self._api.create(PODS, body))
-            except ConflictError:
-                continue  # A Pod of that name is still there; the next pass takes the next incarnation.
+            except ConflictError as error:
+                conflict = error  # A Pod of that name is still there; the next pass takes the next incarnation.
+                continue
             except RefusedError as error:
                 memory.refusal = Failure(StartFailure.POD_REFUSED, error.message)
                 memory.pauses.failed(creation.slot, now=self._clock())
@@ -138,6 +140,8 @@ class Replicas:
             await self._tell_made(service, made, [c for c in creations if c.replaces], found, memory)
         if memory.refusal:
             await self._events.record(service, Event.REPLICA_FAILED, memory.refusal.message, warning=True)
+        if conflict:
+            raise conflict
 
     async def _tell_made(
         self,

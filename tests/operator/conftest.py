@@ -104,8 +104,9 @@ class Operator:
     logs: Path
     identity: str = "first"
     flags: tuple[str, ...] = ()
+    watch_all: bool = False
     process: subprocess.Popen[bytes] | None = None
-    ports: tuple[int, int] = field(default_factory=lambda: tuple(free_ports(2)))  # type: ignore[arg-type,return-value]
+    ports: list[int] = field(default_factory=lambda: free_ports(2))
     _log: IO[bytes] | None = None
 
     def start(self) -> Operator:
@@ -114,8 +115,8 @@ class Operator:
         command = [
             *(sys.executable, "-m", "coxswain_operator", "run", "--worker-image=worker:1", "--gateway-image=gateway:1"),
             *(f"--kubeconfig={plane.kubeconfig}", f"--namespace={self.namespace.name}", f"--identity={self.identity}"),
-            *(f"--watch-namespace={self.namespace.name}", f"--metrics-port={self.ports[0]}"),
-            *(f"--webhook-port={self.ports[1]}", *self.flags),
+            *(f"--metrics-port={self.ports[0]}", f"--webhook-port={self.ports[1]}", *self.flags),
+            *(() if self.watch_all else (f"--watch-namespace={self.namespace.name}",)),
         ]
         self.process = subprocess.Popen(command, stderr=self._log, env=os.environ | {"OMP_NUM_THREADS": "1"})
         return self
@@ -183,8 +184,8 @@ def namespace(control_plane: ControlPlane, client: Client, request: pytest.Fixtu
 def operators(namespace: Namespace, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
     started: list[Operator] = []
 
-    def start(identity: str = "first", *flags: str) -> Operator:
-        operator = Operator(namespace, tmp_path / f"{identity}.log", identity, flags)
+    def start(identity: str = "first", *flags: str, watch_all: bool = False) -> Operator:
+        operator = Operator(namespace, tmp_path / f"{identity}.log", identity, flags, watch_all)
         started.append(operator)
         return operator.start()
 
@@ -194,6 +195,26 @@ def operators(namespace: Namespace, tmp_path: Path) -> Iterator[Callable[..., Op
 
 
 @pytest.fixture
-def operator(operators: Callable[..., Operator]) -> Operator:
-    """One operator that leads."""
+def own(operators: Callable[..., Operator]) -> Operator:
+    """An operator that leads, and minds this test's namespace alone: its counters tell what this test caused."""
     return operators().ready().leading()
+
+
+@pytest.fixture(scope="session")
+def everywhere(
+    control_plane: ControlPlane, client: Client, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
+    control_plane.kubectl("create", "namespace", "op-everywhere")
+    space = Namespace(control_plane, client, "op-everywhere")
+    operator = Operator(space, tmp_path_factory.mktemp("operator") / "log", "everywhere", watch_all=True)
+    yield operator
+    operator.close()
+
+
+@pytest.fixture
+def operator(everywhere: Operator) -> Operator:
+    """The operator of all namespaces that tests share; started again where one ended it."""
+    if everywhere.process is None or everywhere.process.poll() is not None:
+        everywhere.close()
+        everywhere.start()
+    return everywhere.ready().leading()

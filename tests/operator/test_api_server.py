@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -23,12 +25,16 @@ CHILDREN = {
 }
 
 
+def child(namespace: Namespace, name: str) -> dict[str, Any] | None:
+    return namespace.get(CHILDREN[name].format(namespace.name))
+
+
 def test_everything_a_service_needs_appears_owned_by_it(namespace: Namespace, operator: Operator) -> None:
     uid = namespace.apply({"scaling": {"replicas": 3}})["metadata"]["uid"]
     eventually(lambda: len(namespace.pod_names()) == 3, "three replicas")
-    for name, path in CHILDREN.items():
-        child = eventually(lambda p=path: namespace.get(p.format(namespace.name)), name)
-        (owner,) = child["metadata"]["ownerReferences"]
+    for name in CHILDREN:
+        found = eventually(partial(child, namespace, name), name)
+        (owner,) = found["metadata"]["ownerReferences"]
         assert (owner["uid"], owner["controller"]) == (uid, True)
     assert namespace.pod_names() == {"chat-serve-0-1", "chat-serve-1-1", "chat-serve-2-1"}
     conditions = eventually(namespace.conditions, "conditions")
@@ -48,16 +54,16 @@ def test_the_service_itself_is_left_alone(namespace: Namespace, operator: Operat
 
 
 def test_once_at_rest_a_pass_writes_nothing_and_a_change_of_status_is_one_patch(
-    namespace: Namespace, operator: Operator
+    namespace: Namespace, own: Operator
 ) -> None:
     namespace.apply()
     eventually(lambda: namespace.conditions().get("Accepted"), "a status")
-    eventually(lambda: _is_quiet(operator), "no more requests")
-    before = _patches(operator)
+    eventually(lambda: _is_quiet(own), "no more requests")
+    before = _patches(own)
     namespace.become_ready("chat-serve-0-1")
     eventually(lambda: namespace.service()["status"].get("readyReplicas") == 1, "a ready replica")
-    eventually(lambda: _is_quiet(operator), "no more requests")
-    assert _patches(operator) == before + 1
+    eventually(lambda: _is_quiet(own), "no more requests")
+    assert _patches(own) == before + 1
 
 
 def _patches(operator: Operator) -> float:
@@ -82,6 +88,13 @@ def test_scaling_and_the_scale_subresource(namespace: Namespace, operator: Opera
     assert "coxswain.dev/component" not in scale["status"]["selector"]
     namespace.plane.kubectl("scale", "-n", namespace.name, "llms/chat", "--replicas=1")
     eventually(lambda: len(namespace.pod_names()) == 1, "one replica again")
+
+
+def test_the_budget_counts_the_wanted_replicas(namespace: Namespace, operator: Operator) -> None:
+    """The disruption controller reads how many there should be from the scale subresource."""
+    namespace.apply({"scaling": {"replicas": 3}})
+    path = CHILDREN["budget"].format(namespace.name)
+    eventually(lambda: (namespace.get(path) or {}).get("status", {}).get("expectedPods") == 3, "three expected Pods")
 
 
 def test_a_changed_model_rolls_out_with_one_replica_more(namespace: Namespace, operator: Operator) -> None:
@@ -114,6 +127,22 @@ def test_an_invalid_spec_is_refused_and_what_runs_keeps_running(namespace: Names
     assert {pod["metadata"]["uid"] for pod in namespace.pods()} == running
     namespace.apply({"scaling": {"replicas": 1}})
     eventually(lambda: len(namespace.pod_names()) == 1, "the corrected spec to be acted on")
+
+
+def test_an_operator_that_starts_with_an_invalid_spec_leaves_what_runs_alone(
+    namespace: Namespace, operators: Callable[..., Operator]
+) -> None:
+    first = operators("first").ready().leading()
+    generation = namespace.apply({"scaling": {"replicas": 2}})["metadata"]["generation"]
+    eventually(lambda: len(namespace.pod_names()) == 2, "two replicas")
+    eventually(lambda: _is_quiet(first), "no more requests")
+    first.kill(signal.SIGTERM)
+    namespace.apply({"scaling": {"replicas": 1}, "model": {"uri": "file:///etc/models"}})
+    second = operators("second").ready().leading()
+    eventually(lambda: namespace.conditions()["Accepted"]["status"] == "False", "Accepted=False")
+    eventually(lambda: _is_quiet(second), "no more requests")
+    assert len(namespace.pod_names()) == 2
+    assert namespace.conditions()["WorkloadsReady"]["observedGeneration"] == generation
 
 
 def test_a_missing_accelerator_class_is_waited_for(namespace: Namespace, operator: Operator) -> None:
@@ -150,21 +179,21 @@ def test_what_somebody_changes_or_deletes_is_put_right(namespace: Namespace, ope
     eventually(lambda: namespace.get(path), "the gateways")
     namespace.plane.kubectl("scale", "-n", namespace.name, "deployment/chat-gateway", "--replicas=5")
     eventually(lambda: (namespace.get(path) or {})["spec"]["replicas"] == 2, "two gateways again")
-    token = (namespace.get(CHILDREN["token"].format(namespace.name)) or {})["data"]
+    token = eventually(partial(child, namespace, "token"), "the Secret")["data"]
     for kind in ("service/chat", "secret/chat-token", "pdb/chat"):
         namespace.plane.kubectl("delete", "-n", namespace.name, kind)
     for name in ("chat", "token", "budget"):
-        eventually(lambda n=name: namespace.get(CHILDREN[n].format(namespace.name)), name)
+        eventually(partial(child, namespace, name), name)
     assert (namespace.get(CHILDREN["token"].format(namespace.name)) or {})["data"] == token
 
 
-def test_a_rollout_restart_of_the_gateways_is_not_undone(namespace: Namespace, operator: Operator) -> None:
+def test_a_rollout_restart_of_the_gateways_is_not_undone(namespace: Namespace, own: Operator) -> None:
     namespace.apply()
     path = CHILDREN["gateway"].format(namespace.name)
     eventually(lambda: namespace.get(path), "the gateways")
-    eventually(lambda: _is_quiet(operator), "no more requests")
+    eventually(lambda: _is_quiet(own), "no more requests")
     namespace.plane.kubectl("rollout", "restart", "-n", namespace.name, "deployment/chat-gateway")
-    eventually(lambda: _is_quiet(operator), "no more requests")
+    eventually(lambda: _is_quiet(own), "no more requests")
     found = (namespace.get(path) or {})["spec"]["template"]["metadata"]["annotations"]
     assert "kubectl.kubernetes.io/restartedAt" in found
 
@@ -213,21 +242,25 @@ def test_deleting_a_service_deletes_everything_of_it(namespace: Namespace, opera
     eventually(namespace.conditions, "a status")
     namespace.delete()
     eventually(lambda: not namespace.pods(), "no Pod")
-    for name, path in CHILDREN.items():
-        eventually(lambda p=path: namespace.get(p.format(namespace.name)) is None, f"no {name}")
+    eventually(lambda: not any(child(namespace, name) for name in CHILDREN), "nothing of it")
     namespace.apply()
     eventually(lambda: len(namespace.pod_names()) == 1, "a replica of the new service")
 
 
-def test_events_are_counted_not_repeated(namespace: Namespace, operator: Operator) -> None:
+def test_events_are_counted_not_repeated(namespace: Namespace, own: Operator) -> None:
     namespace.apply()
     eventually(lambda: _events(namespace) == [("ReplicaCreated", "made chat-serve-0-1")], "an event")
     for _ in range(3):
-        names = namespace.pod_names()
-        namespace.plane.kubectl("delete", "pod", "-n", namespace.name, *names, "--grace-period=0", "--force")
-        eventually(lambda n=names: (found := namespace.pod_names()) and not found & n, "a replacement")
-    eventually(lambda: _is_quiet(operator), "no more requests")
+        (name,) = namespace.pod_names()
+        namespace.plane.kubectl("delete", "pod", "-n", namespace.name, name, "--grace-period=0", "--force")
+        eventually(partial(_is_replaced, namespace, name), "a replacement")
+    eventually(lambda: _is_quiet(own), "no more requests")
     assert len(_events(namespace)) <= 2
+
+
+def _is_replaced(namespace: Namespace, name: str) -> bool:
+    found = namespace.pod_names()
+    return bool(found) and name not in found
 
 
 def _events(namespace: Namespace) -> list[tuple[str, str]]:
@@ -261,13 +294,13 @@ def test_another_operator_takes_over_at_once_when_one_ends_and_within_the_lease_
     assert [pod["metadata"]["uid"] for pod in namespace.pods()] == [uid]
 
 
-def test_an_operator_whose_lease_is_taken_ends_with_an_error(namespace: Namespace, operator: Operator) -> None:
+def test_an_operator_whose_lease_is_taken_ends_with_an_error(namespace: Namespace, own: Operator) -> None:
     path = LEASE.format(namespace=namespace.name)
     patch = {"spec": {"holderIdentity": "somebody"}}
     assert namespace.client.request("PATCH", path, patch, kind="application/merge-patch+json")[0] == 200
-    assert operator.process is not None
-    assert operator.process.wait(timeout=15) == 1
-    assert any("the lease is held by somebody" in line["message"] for line in operator.lines())
+    assert own.process is not None
+    assert own.process.wait(timeout=15) == 1
+    assert any("the lease is held by somebody" in line["message"] for line in own.lines())
 
 
 def test_a_restarted_operator_changes_nothing(namespace: Namespace, operators: Callable[..., Operator]) -> None:
