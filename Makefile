@@ -7,7 +7,7 @@ NODES ?= 3
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all faults lint format bench generate lock cluster-up cluster-down clean
+.PHONY: help setup demo test test-all faults kube lint format bench generate lock cluster-up cluster-down clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -21,11 +21,14 @@ setup: .venv/.installed  ## Install the Python packages into .venv (the other ta
 demo: setup  ## Kill a node under twenty streams on a real local Kubernetes (KEEP=1 leaves it running)
 	$(BIN)/python -m e2e.demo $(if $(KEEP),--keep)
 
-test: setup  ## The everyday suite: unit, API server, local cluster (those on the cluster need root)
+test: setup kube  ## The everyday suite: unit, API server, local cluster (those on the cluster need root)
 	$(BIN)/python -m pytest -m "not faults" $(ARGS)
 
-faults: setup  ## The long suite: every kind of failure under traffic on the local cluster
+faults: setup kube  ## The long suite: every kind of failure under traffic on the local cluster
 	$(BIN)/python -m pytest -m faults $(ARGS)
+
+kube: setup  ## Compile Kubernetes into the cache, once per machine (the other targets do it by themselves)
+	$(BIN)/python -m e2e.cluster build
 
 test-all: test faults  ## Both suites
 
@@ -43,7 +46,7 @@ format: setup  ## Rewrite the code in the project's format
 generate: setup  ## Write the CRD manifests from the models
 	$(BIN)/python -m coxswain_crds.generate
 
-bench: setup  ## Measure, beside the peers; writes benchmarks/results
+bench: setup kube  ## Measure, beside the peers; writes benchmarks/results
 	$(BIN)/python -m benchmarks.first_light
 
 lock: setup  ## Pin what pyproject.toml asks for into requirements.txt

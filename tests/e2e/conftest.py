@@ -75,20 +75,20 @@ class UnderTraffic:
             self.expected = {stream.ask.name: stream.outcome for stream in streams}
         return self.expected
 
-    def verdict(self, act: Callable[[], None]) -> tuple[Comparison, list[Stream]]:
+    def verdict(self, act: Callable[[], object]) -> tuple[Comparison, list[Stream]]:
         """Run the streams, call `act` in a thread when each has 20 tokens, wait for all to end, compare."""
         expected = self.undisturbed()
         streams = asyncio.run(self._disturbed(act))
         return compare({stream.ask.name: stream.outcome for stream in streams}, expected), streams
 
-    def assert_clean(self, act: Callable[[], None]) -> list[Stream]:
+    def assert_clean(self, act: Callable[[], object]) -> list[Stream]:
         """`act` loses no stream and changes no token."""
         verdict, streams = self.verdict(act)
         errors = [f"{stream.ask.name}: {stream.error}" for stream in streams if stream.error]
         assert verdict.clean, f"{verdict} {errors}"
         return streams
 
-    async def _disturbed(self, act: Callable[[], None]) -> list[Stream]:
+    async def _disturbed(self, act: Callable[[], object]) -> list[Stream]:
         traffic = self._traffic()
         async with asyncio.TaskGroup() as group:
             running = group.create_task(traffic.run())

@@ -101,7 +101,7 @@ def test_node_drained(cluster: Cluster, service: Service, under_traffic: UnderTr
     node = next(pod.node for pod in service.live("replica") if pod.node and pod.node not in gateways)
     drain = ("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s")
     try:
-        under_traffic.assert_clean(lambda: cluster.kubectl(*drain, timeout=150) and None)
+        under_traffic.assert_clean(lambda: cluster.kubectl(*drain, timeout=150))
         service.wait_replicas(3, off=node)
     finally:
         cluster.kubectl("uncordon", node)
