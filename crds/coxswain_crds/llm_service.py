@@ -167,10 +167,10 @@ class Resilience(Model):
     """Migrate moves the streams of a leaving replica at once. Finish lets them end there, until drainTimeout."""
     drain_timeout: Annotated[Duration, _within("0s", "24h")] = "300s"
     """How long a leaving replica may take; what still runs then is moved."""
-    replay: Literal["Seamless", "Exact", "Off"] = "Seamless"
+    replay: Literal["Seamless", "Exact", "Disabled"] = "Seamless"
     """How streams of a lost replica go on elsewhere. Seamless continues from the tokens already sent. Exact also
     promises the very tokens that would have come anyway, within one accelerator class, and costs some speed.
-    "Off" ends them with an error; in YAML it needs the quotes, without them it reads as false."""
+    Disabled ends them with an error."""
 
 
 class LLMServiceSpec(Model):

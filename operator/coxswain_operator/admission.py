@@ -52,8 +52,8 @@ def _warnings(spec: Object, cache: Cache) -> list[str]:
     if (spec.get("scaling") or {}).get("replicas") == 0:
         found.append("spec.scaling.replicas: with 0 replicas, requests are answered with 503")
     resilience = spec.get("resilience") or {}
-    if resilience.get("replay") == "Off":
-        found.append("spec.resilience.replay: with Off, streams of a lost replica end with an error")
+    if resilience.get("replay") == "Disabled":
+        found.append("spec.resilience.replay: with Disabled, streams of a lost replica end with an error")
     if resilience.get("onDrain") == "Finish" and durations.seconds(resilience.get("drainTimeout") or "300s") == 0:
         found.append("spec.resilience.drainTimeout: with 0s, onDrain: Finish leaves streams no time to finish")
     model = spec["model"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Replay = Literal["Seamless", "Exact", "Off"]
+Replay = Literal["Seamless", "Exact", "Disabled"]
 
 
 class SettingsError(Exception):

@@ -119,9 +119,9 @@ class Streams:
         self._statistics.replays[cause] += 1
         if generation.log.full:
             self._finished(generation, Finish("length"))
-        elif self._settings.replay == "Off" and cause != "leaving":
+        elif self._settings.replay == "Disabled" and cause != "leaving":
             self._fail(
-                generation, "its replica was lost, and this service does not replay (spec.resilience.replay: Off)"
+                generation, "its replica was lost, and this service does not replay (spec.resilience.replay: Disabled)"
             )
         elif generation.fruitless >= FRUITLESS_LIMIT:
             self._fail(generation, f"{generation.fruitless} replicas in a row were lost while working on this request")

@@ -18,7 +18,7 @@ from tests.crds.manifests import Object, full_spec, llm_service
 pytestmark = pytest.mark.apiserver
 
 WORDS = [
-    *("Native", "Serve", "Off", "exact", "500ms", "0s", "1h", "24h", "25h", "1.5s", "5m\n", "hf://a/b", "hf://a/b/c"),
+    *("Native", "Serve", "Disabled", "exact", "500ms", "0s", "1h", "24h", "25h", "1.5s", "5m\n", "hf://a/b", "hf://a/b/c"),
     *("pvc://c", "pvc://c/..", "pvc://c/../d", "pvc://c/x..", "file:///", "file://x", "s3://b", "a" * 600, "ä" * 16),
 ]
 SCALARS = (
@@ -73,7 +73,7 @@ SPEC = st.fixed_dictionaries(
         "resilience": optional(
             onDrain=st.sampled_from(["Migrate", "Finish"]),
             drainTimeout=DURATION,
-            replay=st.sampled_from(["Seamless", "Exact", "Off"]),
+            replay=st.sampled_from(["Seamless", "Exact", "Disabled"]),
         ),
     },
 )

@@ -89,7 +89,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     ],
     "resilience.onDrain": [("Kill", "must be Migrate or Finish")],
     "resilience.drainTimeout": [("25h", "between 0s and 24h")],
-    "resilience.replay": [(False, "must be Seamless, Exact or Off, not false")],
+    "resilience.replay": [(False, "must be Seamless, Exact or Disabled, not false")],
 }
 
 

@@ -252,7 +252,7 @@ async def test_held_clients_see_comments_and_at_last_an_error(start: Start, new_
 
 
 async def test_replay_off_ends_the_stream_with_an_error(start: Start, new_replica: NewReplica) -> None:
-    gateway = await start(replay="Off")
+    gateway = await start(replay="Disabled")
     victim = await gateway.add(new_replica("replica-0"))
     await gateway.add(new_replica("replica-1"))
     running = [asyncio.create_task(stream(gateway, seed=seed, tokens=300)) for seed in range(6)]

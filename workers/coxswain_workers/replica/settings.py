@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn, get_args
 from coxswain_workers.addresses import GatewayAddresses
 
 OnDrain = Literal["Migrate", "Finish"]
-Replay = Literal["Seamless", "Exact", "Off"]
+Replay = Literal["Seamless", "Exact", "Disabled"]
 
 ENGINE_FLAGS = {
     "block-size": "tokens per KV block",
