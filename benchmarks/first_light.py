@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import uvloop
 from rich.console import Console
 
-from benchmarks.rows import Section, as_json, as_page, show, write
+from benchmarks.rows import Section, as_json, as_page, hardware, show, write
 from examples.tiny_model.errors import TinyModelError
 
 PARTS = ("engine", "gateway", "operator")
@@ -89,18 +89,21 @@ def main(arguments: list[str] | None = None) -> int:
     options = _arguments(arguments)
     console = Console(stderr=True)
     date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    machine = hardware()
     try:
         sections = measure(options, console)
     except (TinyModelError, RuntimeError, ValueError, OSError) as error:
         console.print(f"error: {error}", soft_wrap=True, markup=False)
         return 1
-    show(sections, Console(), date=date)
+    show(sections, Console(), machine=machine, date=date)
     command = " ".join(["python -m benchmarks.first_light", *(arguments or sys.argv[1:])])
     # A part alone replaces the page of all parts only where that is asked for by name.
     if options.json or not options.only:
         write(options.json or RESULTS / "first_light.json", as_json(sections))
     if options.page or not options.only:
-        write(options.page or RESULTS / "first_light.md", as_page(sections, command=command, date=date))
+        write(
+            options.page or RESULTS / "first_light.md", as_page(sections, command=command, machine=machine, date=date)
+        )
     return 0
 
 

@@ -35,10 +35,11 @@ class Section:
 
 
 def hardware() -> str:
-    """This machine in a line, and how busy it was with other things."""
+    """This machine in a line, and how busy it is with other things."""
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return f"{_processor()}, {cores} cores, {memory:.0f} GiB, Python {platform.python_version()}, {platform.system()}"
+    software = f"Python {platform.python_version()}, {platform.system()}"
+    return f"{_processor()}, {cores} cores, {memory:.0f} GiB, {software}, load average {os.getloadavg()[0]:.1f}"
 
 
 def as_json(sections: Iterable[Section]) -> str:
@@ -50,15 +51,15 @@ def as_table(section: Section) -> Table:
     """For a terminal."""
     table = Table(title=section.title, caption=section.workload, title_justify="left", caption_justify="left")
     for column in ("figure", "value", "unit", "peer", "peer's value"):
-        table.add_column(column, justify="right" if "value" in column else "left")
+        table.add_column(column, overflow="fold", justify="right" if "value" in column else "left")
     for row in section.rows:
         table.add_row(*_cells(row))
     return table
 
 
-def as_page(sections: Iterable[Section], *, command: str, date: str) -> str:
+def as_page(sections: Iterable[Section], *, command: str, machine: str, date: str) -> str:
     """A Markdown page."""
-    lines = ["# First light: what the parts cost", "", f"Written by `{command}` on {date}.", "", f"{hardware()}.", ""]
+    lines = ["# First light: what the parts cost", "", f"Written by `{command}` on {date}.", "", f"{machine}.", ""]
     for section in sections:
         lines += [f"## {section.title}", "", section.workload, ""]
         lines += ["| figure | value | unit | peer | peer's value |", "|---|---:|---|---|---:|"]
@@ -67,9 +68,9 @@ def as_page(sections: Iterable[Section], *, command: str, date: str) -> str:
     return "\n".join(lines)
 
 
-def show(sections: Iterable[Section], console: Console, *, date: str) -> None:
+def show(sections: Iterable[Section], console: Console, *, machine: str, date: str) -> None:
     """Print hardware, date and a table per section."""
-    console.print(f"{date}  {hardware()}")
+    console.print(f"{date}  {machine}")
     for section in sections:
         console.print(as_table(section))
 

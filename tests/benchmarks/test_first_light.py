@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import first_light
 from benchmarks.processes import running
-from benchmarks.rows import Row, Section, as_json, as_page
+from benchmarks.rows import Row, Section, as_json, as_page, hardware
 
 SECTION = Section(
     title="Engine",
@@ -33,7 +33,7 @@ def test_rows_are_json_with_the_five_fields() -> None:
 
 
 def test_the_page_says_on_what_and_with_which_command() -> None:
-    page = as_page([SECTION], command="python -m benchmarks.first_light", date="2026-01-01")
+    page = as_page([SECTION], command="python -m benchmarks.first_light", machine=hardware(), date="2026-01-01")
     assert "| faster | 1,234 | tokens/s | other | 99.0 |" in page
     assert f"{len(os.sched_getaffinity(0))} cores" in page
     assert "As much as a test needs." in page
