@@ -163,6 +163,8 @@ class StartFailure(StrEnum):
 
     MODEL_NOT_FOUND = "ModelNotFound"
     """There is no such path, volume or repository."""
+    MODEL_UNREADABLE = "ModelUnreadable"
+    """A file of the model is there, and the replica's user may not read it."""
     REVISION_NOT_FOUND = "RevisionNotFound"
     """The repository exists, the revision does not."""
     MODEL_ACCESS_DENIED = "ModelAccessDenied"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +140,30 @@ def test_a_spoiled_checkpoint_gives_its_own_error(name: str, tmp_path: Path) -> 
     assert type(caught.value) is kind
     assert caught.value.field == "spec.model.uri"
     assert caught.value.message == str(caught.value)
+
+
+@contextmanager
+def ordinary_user() -> Iterator[int]:
+    """Whom permissions apply to, also when the tests run as root."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield os.geteuid()
+    finally:
+        os.seteuid(user)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(name: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_checkpoint(Path(folder))
+        path.chmod(0o755)
+        for file in path.iterdir():
+            file.chmod(0 if file.name == name else 0o644)
+        with ordinary_user() as user, pytest.raises(errors.ModelUnreadableError) as caught:
+            load_native(path, OPTIONS)
+    assert caught.value.message == f"{path / name} is not readable for user {user}: chmod a+r the model's files"
 
 
 def test_a_missing_directory_and_a_missing_shard_are_told_apart(tmp_path: Path) -> None:

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from coxswain_kernels.rotary import Llama3Scaling
-from coxswain_workers.engine.errors import ConfigError, ModelNotFoundError, UnsupportedArchitectureError
+from coxswain_workers.engine.errors import (
+    ConfigError,
+    ModelNotFoundError,
+    ModelUnreadableError,
+    UnsupportedArchitectureError,
+)
 
 ARCHITECTURES = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 
@@ -42,11 +47,13 @@ class ModelConfig:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file of the checkpoint. Raises ConfigError."""
+    """The object in a JSON file of the checkpoint. Raises ConfigError, ModelUnreadableError."""
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise ConfigError(f"{path.name} is not in {path.parent}") from None
+    except PermissionError:
+        raise ModelUnreadableError(path) from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     if not isinstance(value, dict):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import ClassVar
 
 from coxswain_crds.reasons import StartFailure
@@ -22,6 +24,15 @@ class ModelNotFoundError(ModelError):
     """There is no such directory."""
 
     reason = StartFailure.MODEL_NOT_FOUND
+
+
+class ModelUnreadableError(ModelError):
+    """A file is there, and this process may not read it."""
+
+    reason = StartFailure.MODEL_UNREADABLE
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is not readable for user {os.geteuid()}: chmod a+r the model's files")
 
 
 class ConfigError(ModelError):

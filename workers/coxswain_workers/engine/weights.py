@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,18 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from coxswain_workers.engine.config import read_json
-from coxswain_workers.engine.errors import WeightsCorruptError, WeightsMismatchError, WeightsMissingError
+from coxswain_workers.engine.errors import (
+    ModelUnreadableError,
+    WeightsCorruptError,
+    WeightsMismatchError,
+    WeightsMissingError,
+)
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def weight_files(path: Path) -> list[Path]:
-    """The checkpoint's safetensors files, sorted. Raises WeightsMissingError, ConfigError."""
+    """The checkpoint's safetensors files, sorted. Raises WeightsMissingError, ModelUnreadableError, ConfigError."""
     index = path / "model.safetensors.index.json"
     if index.exists():
         files = sorted({path / name for name in read_json(index).get("weight_map", {}).values()})
@@ -28,6 +34,8 @@ def weight_files(path: Path) -> list[Path]:
     for file in files:
         if not file.is_file():
             raise WeightsMissingError(f"{file.name}, which model.safetensors.index.json names, is not in {path}")
+        if not os.access(file, os.R_OK, effective_ids=True):
+            raise ModelUnreadableError(file)
     return files
 
 
