@@ -50,7 +50,7 @@ bench: setup kube  ## Measure, beside the peers; writes benchmarks/results
 	$(BIN)/python -m benchmarks.first_light
 
 lock: setup  ## Pin what pyproject.toml asks for into requirements.txt
-	$(BIN)/uv pip compile -q pyproject.toml --all-extras --no-emit-index-url --no-annotate --custom-compile-command "make lock" -o requirements.txt --upgrade
+	$(BIN)/uv pip compile -q pyproject.toml --all-extras --no-emit-index-url --no-annotate --custom-compile-command "make lock" -c .ci/constraints.txt -o requirements.txt --upgrade
 
 cluster-up: setup  ## A real Kubernetes on this machine, without Docker (needs root)
 	$(BIN)/python -m e2e.cluster up --name $(NAME) --nodes $(NODES)

@@ -18,7 +18,21 @@ from tests.crds.manifests import Object, full_spec, llm_service
 pytestmark = pytest.mark.apiserver
 
 WORDS = [
-    *("Native", "Serve", "Disabled", "exact", "500ms", "0s", "1h", "24h", "25h", "1.5s", "5m\n", "hf://a/b", "hf://a/b/c"),
+    *(
+        "Native",
+        "Serve",
+        "Disabled",
+        "exact",
+        "500ms",
+        "0s",
+        "1h",
+        "24h",
+        "25h",
+        "1.5s",
+        "5m\n",
+        "hf://a/b",
+        "hf://a/b/c",
+    ),
     *("pvc://c", "pvc://c/..", "pvc://c/../d", "pvc://c/x..", "file:///", "file://x", "s3://b", "a" * 600, "ä" * 16),
 ]
 SCALARS = (
