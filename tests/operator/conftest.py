@@ -58,6 +58,9 @@ class Namespace:
         found = self.service(name).get("status", {}).get("conditions", [])
         return {condition["type"]: condition for condition in found}
 
+    def is_degraded(self, status: str, name: str = "chat") -> bool:
+        return bool(self.conditions(name).get("Degraded", {}).get("status") == status)
+
     def pods(self, component: str = "replica") -> list[Object]:
         selector = f"app.kubernetes.io/component={component}"
         path = f"/api/v1/namespaces/{self.name}/pods"
@@ -181,7 +184,13 @@ def namespace(control_plane: ControlPlane, client: Client, request: pytest.Fixtu
 
 
 @pytest.fixture
-def operators(namespace: Namespace, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
+def alone(everywhere: Operator) -> None:
+    """The shared operator is not running: two that both lead would undo each other's work."""
+    everywhere.close()
+
+
+@pytest.fixture
+def operators(alone: None, namespace: Namespace, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
     started: list[Operator] = []
 
     def start(identity: str = "first", *flags: str, watch_all: bool = False) -> Operator:

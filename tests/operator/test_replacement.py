@@ -76,7 +76,7 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+async def bench(alone: None, namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     monkeypatch.setenv("KUBECONFIG", str(namespace.plane.kubeconfig))
     api = Api(Login(namespace.plane.kubeconfig))
     bench = Bench(namespace, api)
