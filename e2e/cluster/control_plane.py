@@ -42,7 +42,8 @@ class ControlPlane:
     `with ControlPlane() as plane: plane.kubectl("get", "namespaces")`. Without a `directory` everything lies in a
     temporary one, ends with this process however that ends, and is removed by `stop`. `controllers` runs the
     controller manager: default service accounts, namespace deletion and garbage collection need it. Pod Security
-    is "restricted" in every namespace that does not say otherwise. The command `enter` starts each process.
+    is "restricted" in every namespace that does not say otherwise. The command `enter` starts each process;
+    `api_server_flags` are added to the API server's own.
     """
 
     directory: Path | None = None
@@ -52,6 +53,7 @@ class ControlPlane:
     scheduler: bool = False
     console: Console | None = None
     enter: Sequence[str] = ()
+    api_server_flags: Sequence[str] = ()
     _lock: IO[str] | None = field(default=None, init=False, repr=False)
 
     # What a user of it needs
@@ -131,7 +133,7 @@ class ControlPlane:
 
     def start_api_server(self) -> None:
         """Start the API server (again), at the same address and with the same data; returns when it is ready."""
-        self._api_server.start([*self.enter, *self._servers.api_server()], tied=self._tied)
+        self._api_server.start([*self.enter, *self._servers.api_server(), *self.api_server_flags], tied=self._tied)
         self._wait_ready()
 
     def stop_api_server(self, number: signal.Signals = signal.SIGTERM) -> None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -36,31 +37,28 @@ SELDOM = {("events.k8s.io", "events", "patch")}
 """Used when the same event happens again, minutes later."""
 
 
-class AuditedControlPlane(ControlPlane):
-    """Writes a line for each request of the operator."""
+@dataclass(frozen=True)
+class Audited:
+    """An API server that writes a line for each request of the operator."""
 
-    @property
-    def audit_log(self) -> Path:
-        return self._directory / "audit.log"
-
-    def _api_server_command(self) -> list[str]:
-        policy = self._directory / "audit-policy.yaml"
-        rules = [{"level": "Metadata", "users": [USER]}, {"level": "None"}]
-        kind = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy"}
-        policy.write_text(yaml.safe_dump(kind | {"omitStages": ["RequestReceived"], "rules": rules}))
-        flags = [f"--audit-policy-file={policy}", f"--audit-log-path={self.audit_log}", "--audit-log-mode=blocking"]
-        return [*super()._api_server_command(), *flags]
+    plane: ControlPlane
+    log: Path
 
     def requests(self) -> list[Object]:
         """What the operator asked for so far."""
-        return [json.loads(line) for line in self.audit_log.read_text().splitlines()]
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 
 @pytest.fixture
-def audited() -> Iterator[AuditedControlPlane]:
-    with AuditedControlPlane() as plane:
+def audited(tmp_path: Path) -> Iterator[Audited]:
+    log, policy = tmp_path / "audit.log", tmp_path / "audit-policy.yaml"
+    rules = [{"level": "Metadata", "users": [USER]}, {"level": "None"}]
+    kind = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy"}
+    policy.write_text(yaml.safe_dump(kind | {"omitStages": ["RequestReceived"], "rules": rules}))
+    flags = [f"--audit-policy-file={policy}", f"--audit-log-path={log}", "--audit-log-mode=blocking"]
+    with ControlPlane(api_server_flags=flags) as plane:
         install(plane, "webhook.failurePolicy=Ignore")
-        yield plane
+        yield Audited(plane, log)
 
 
 def kubeconfig(plane: ControlPlane, path: Path) -> Path:
@@ -157,11 +155,11 @@ def made_by_patch(requests: list[Object]) -> set[Permission]:
     }
 
 
-def test_the_operator_has_every_verb_it_uses_and_no_other(audited: AuditedControlPlane, tmp_path: Path) -> None:
-    with operator(audited, tmp_path):
-        life_of_a_service(audited)
+def test_the_operator_has_every_verb_it_uses_and_no_other(audited: Audited, tmp_path: Path) -> None:
+    with operator(audited.plane, tmp_path):
+        life_of_a_service(audited.plane)
     requests = audited.requests()
     refused = [(r["verb"], r["requestURI"]) for r in requests if r["responseStatus"]["code"] in (400, 403, 422)]
     assert refused == []
-    assert granted(audited) - used(requests) - made_by_patch(requests) <= SELDOM
-    assert used(requests) <= granted(audited)
+    assert granted(audited.plane) - used(requests) - made_by_patch(requests) <= SELDOM
+    assert used(requests) <= granted(audited.plane)
