@@ -68,16 +68,18 @@ def test_scaling_and_the_scale_subresource(namespace: Namespace, operator: Opera
     eventually(lambda: len(namespace.pod_names()) == 1, "one replica again")
 
 
-def test_the_budget_counts_the_wanted_replicas(namespace: Namespace, operator: Operator) -> None:
-    """The disruption controller reads how many there should be from the scale subresource."""
+def test_the_budget_lets_one_replica_go_at_a_time(namespace: Namespace, operator: Operator) -> None:
     namespace.apply({"scaling": {"replicas": 3}})
-    path = CHILDREN["budget"].format(namespace.name)
+    for name in eventually(lambda: len(found := namespace.pod_names()) == 3 and found, "three replicas"):
+        namespace.become_ready(name)
 
-    def expected() -> bool:
-        return (namespace.get(path) or {}).get("status", {}).get("expectedPods") == 3
+    def status() -> dict[str, Any]:
+        return dict((child(namespace, "budget") or {}).get("status", {}))
 
-    # The controllers look for new kinds every 30 s, and started before this one was there.
-    eventually(expected, "three expected Pods", timeout=90)
+    eventually(lambda: status().get("disruptionsAllowed") == 1, "one allowed disruption")
+    assert (status()["expectedPods"], status()["desiredHealthy"]) == (3, 2)
+    namespace.plane.kubectl("scale", "-n", namespace.name, "llms/chat", "--replicas=1")
+    eventually(lambda: status().get("desiredHealthy") == 0, "a budget for one replica")
 
 
 def test_a_changed_model_rolls_out_with_one_replica_more(namespace: Namespace, operator: Operator) -> None:

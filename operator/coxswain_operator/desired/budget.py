@@ -11,13 +11,17 @@ Object = dict[str, Any]
 
 
 def budget(owner: Owner) -> Object:
-    """Over exactly the replica Pods, which are what the scale subresource counts: `maxUnavailable` needs that."""
+    """Over exactly the replica Pods: all but one must stay.
+
+    `maxUnavailable: 1` would say the same, but has Kubernetes look up the scale subresource of a kind that its
+    controllers do not know for up to 30 s after the CRD is installed, and then try again only when a Pod changes.
+    """
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": owner.metadata(names.budget(owner.name), names.REPLICA),
         "spec": {
-            "maxUnavailable": 1,
+            "minAvailable": max(0, owner.spec.scaling.replicas - 1),
             "selector": {"matchLabels": names.component_selector(owner.name, names.REPLICA)},
             # A replica that is not ready serves nobody: it may always be evicted.
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
