@@ -34,6 +34,10 @@ def test_values_without_a_json_form_become_text() -> None:
     assert line("loaded", path=Path("/model"))["path"] == "/model"
 
 
+def test_whole_objects_that_libraries_hang_on_records_are_left_out() -> None:
+    assert "settings" not in line("seen", settings={"a": object()})
+
+
 def test_an_exception_stays_on_its_line() -> None:
     try:
         raise ValueError("two\nlines")  # noqa: TRY301

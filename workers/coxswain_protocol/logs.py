@@ -1,7 +1,8 @@
 """Logs of every process: one JSON object per line on stderr.
 
 `configure(replica="chat-serve-0-1")` once at start; then `log.info("accepted", extra={"request_id": "…"})`. What is in
-`extra` becomes a field of the line, beside `time`, `level`, `message` and the process's own fields.
+`extra` becomes a field of the line, beside `time`, `level`, `message` and the process's own fields. Only plain values:
+libraries hang whole objects on their records for each other.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import logging
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TextIO
 
 import msgspec
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_PLAIN = (str, int, float, bool, Path)
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
@@ -32,14 +35,14 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **self._fields,
         }
-        line.update((key, value) for key, value in vars(record).items() if _is_extra(key))
+        line.update((key, value) for key, value in vars(record).items() if _is_extra(key, value))
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return _encoder.encode(line).decode()
 
 
-def _is_extra(key: str) -> bool:
-    return key not in _STANDARD and not key.startswith("_")  # some libraries mark records for themselves
+def _is_extra(key: str, value: object) -> bool:
+    return isinstance(value, _PLAIN) and key not in _STANDARD and not key.startswith("_")
 
 
 def configure(*, level: str = "INFO", stream: TextIO | None = None, **fields: str) -> None:
