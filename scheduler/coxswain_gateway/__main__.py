@@ -13,6 +13,7 @@ import uvloop
 from coxswain_gateway.gateway import Gateway
 from coxswain_gateway.settings import Settings, SettingsError, parse
 from coxswain_protocol import logs
+from coxswain_protocol.limits import allow_many_connections
 
 log = logging.getLogger("coxswain_gateway")
 
@@ -40,6 +41,7 @@ def main() -> int:
         sys.stderr.write(f"coxswain_gateway: {error}\n")
         return 2
     logs.configure(gateway=settings.gateway)
+    allow_many_connections()
     gc.freeze()
     try:
         uvloop.run(serve(settings))

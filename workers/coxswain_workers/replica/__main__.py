@@ -15,6 +15,7 @@ import uvloop
 
 from coxswain_crds.reasons import StartFailure
 from coxswain_protocol import logs
+from coxswain_protocol.limits import allow_many_connections
 from coxswain_workers.engine.errors import ModelError
 from coxswain_workers.replica import settings as flags
 from coxswain_workers.replica.failures import StartError
@@ -35,6 +36,7 @@ def main(argv: list[str]) -> int:
     except flags.SettingsError as error:
         return _fail(StartError(StartFailure.ARGUMENT_INVALID, "spec.engine.args", str(error)), argv)
     logs.configure(replica=settings.replica)
+    allow_many_connections()
     failure = _serve(settings)
     return 0 if failure is None else _fail(failure, argv)
 
