@@ -1,15 +1,28 @@
-"""The API server goes away and comes back."""
+"""The API server goes away and comes back: one of its own, so that the tests beside these notice nothing."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.operator.conftest import Namespace, Operator, eventually
+from e2e.cluster.control_plane import ControlPlane
+from tests.crds.conftest import Client
+from tests.operator.conftest import MANIFESTS, Namespace, Operator, eventually
 
 pytestmark = pytest.mark.apiserver
+
+
+@pytest.fixture
+def namespace() -> Iterator[Namespace]:
+    with ControlPlane(controllers=False) as plane:
+        plane.kubectl("apply", "--server-side", "-f", str(MANIFESTS))
+        plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(MANIFESTS))
+        plane.kubectl("create", "serviceaccount", "default", "-n", "default")
+        client = Client(plane)
+        yield Namespace(plane, client, "default")
+        client.close()
 
 
 def test_an_outage_ends_the_leader_and_replaces_nothing(
