@@ -45,6 +45,7 @@ def apply_model_volume(kubectl: Kubectl, model: Path, *, namespace: str = "defau
 
 
 def apply_service(kubectl: Kubectl, *, namespace: str = "default") -> Service:
-    """The example LLMService, called `tiny`, with three replicas."""
+    """The example LLMService, called `tiny`, with three replicas, and the accelerators it asks for."""
+    kubectl("apply", "-f", str(EXAMPLES / "accelerator-class.yaml"))
     kubectl("-n", namespace, "apply", "-f", str(EXAMPLES / "llmservice.yaml"))
     return Service(kubectl, "tiny", namespace)

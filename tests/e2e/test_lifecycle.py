@@ -21,7 +21,7 @@ def of_the_service(cluster: Cluster, name: str) -> list[str]:
 
 def test_upgrade_under_traffic(cluster: Cluster, service: Service, under_traffic: UnderTraffic) -> None:
     before = {pod.uid for pod in service.pods("replica")}
-    under_traffic.assert_clean(lambda: install_chart(cluster.helm, values={"logLevel": "debug"}))
+    under_traffic.assert_clean(lambda: install_chart(cluster.helm, values={"operator.logLevel": "debug"}))
     install_chart(cluster.helm)
     assert {pod.uid for pod in service.pods("replica")} == before
 

@@ -65,7 +65,8 @@ class EngineOptions:
     """Prompt and output together; by default what config.json says."""
     max_num_seqs: int = 32
     max_step_tokens: int = 512
-    device: str = "cpu"
+    device: str = "auto"
+    """As torch names it; `auto` is the first GPU where there is one, else the CPU."""
     threads: int | None = None
     """CPU threads of the arithmetic; by default 1 for `exact`, torch's own choice for `fast`."""
     model: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -126,6 +127,8 @@ class NativeEngine:
 def load_native(path: str | Path, options: EngineOptions) -> NativeEngine:
     """Load a checkpoint directory and make it ready to serve. Raises subclasses of ModelError."""
     path = Path(path)
+    if options.device == "auto":
+        options = replace(options, device="cuda" if torch.cuda.is_available() else "cpu")
     config = read_config(path)
     check_tokenizer(path, vocab_size=config.vocab_size)
     _use_threads(options)

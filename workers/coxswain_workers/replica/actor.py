@@ -23,6 +23,7 @@ from coxswain_workers.replica.stderr_passing import adopt_stderr
 
 log = logging.getLogger(__name__)
 
+CPU = "cpu"
 FAILED = 70
 """Exit code of a process whose engine failed; Ray starts another."""
 
@@ -85,6 +86,8 @@ def load_engine(settings: Settings, model: Path) -> Engine:
     from coxswain_workers.engine.native import load_native  # brings torch, which the supervisor can do without
 
     engine = load_native(model, EngineOptions(**settings.engine))
+    if settings.accelerator != CPU and engine.info.accelerator == CPU:
+        log.warning("accelerator class %s, but torch sees no GPU: computing on the CPU", settings.accelerator)
     if settings.replay == "Exact" and "exact" not in engine.info.features:
         raise ExactUnavailableError("on this machine a row's logits depend on its batch; use replay: Seamless")
     return engine

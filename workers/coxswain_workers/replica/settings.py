@@ -70,6 +70,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> S
         raise SettingsError("COXSWAIN_TOKEN is not set: it must hold the service's token, which gateways check")
     engine = {name: options.pop(name) for name in [flag.replace("-", "_") for flag in ENGINE_FLAGS]}
     engine["arithmetic"] = options.pop("arithmetic") or ("exact" if options["replay"] == "Exact" else "fast")
+    engine["device"] = options.pop("device")
     try:
         options["gateways"] = GatewayAddresses.parse(options["gateways"])
     except ValueError as error:
@@ -104,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--status-port", type=int, default=Settings.status_port, help="/live, /ready and /metrics")
     add("--termination-log", type=Path, default=Settings.termination_log, help="where a failed start is explained")
     add("--stall-seconds", type=float, default=Settings.stall_seconds, help="a step longer than this has hung")
+    add("--device", default=None, help="as torch names it; by default the first GPU where there is one, else cpu")
     add("--arithmetic", choices=("exact", "fast"), default=None, help="exact: bits do not depend on the batch")
     for flag, text in ENGINE_FLAGS.items():
         add(f"--{flag}", type=int, default=None, help=text)
