@@ -38,9 +38,10 @@ def restrict(kubectl: Kubectl, *namespaces: str) -> None:
         kubectl("label", "--overwrite", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
 
 
-def apply_model_volume(kubectl: Kubectl, model: Path, *, namespace: str = "default") -> None:
-    """The volume with the example model, from a folder of this machine."""
+def apply_model_volume(kubectl: Kubectl, model: Path, *, namespace: str = "default", name: str = "tiny-model") -> None:
+    """The example's volume and claim, called `name`, with a folder of this machine in it."""
     manifest = Template((EXAMPLES / "model-volume.yaml").read_text()).substitute(MODEL_DIR=model)
+    manifest = manifest.replace("tiny-model", name)
     kubectl("-n", namespace, "apply", "-f", "-", stdin=manifest)
 
 

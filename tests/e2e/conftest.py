@@ -75,10 +75,13 @@ class UnderTraffic:
             self.expected = {stream.ask.name: stream.outcome for stream in streams}
         return self.expected
 
-    def verdict(self, act: Callable[[], object]) -> tuple[Comparison, list[Stream]]:
-        """Run the streams, call `act` in a thread when each has 20 tokens, wait for all to end, compare."""
+    def verdict(self, act: Callable[[], object], *, silence: float = 180) -> tuple[Comparison, list[Stream]]:
+        """Run the streams, call `act` in a thread when each has 20 tokens, wait for all to end, compare.
+
+        A client gives a stream up after `silence` seconds without a byte.
+        """
         expected = self.undisturbed()
-        streams = asyncio.run(self._disturbed(act))
+        streams = asyncio.run(self._disturbed(act, silence))
         return compare({stream.ask.name: stream.outcome for stream in streams}, expected), streams
 
     def assert_clean(self, act: Callable[[], object]) -> list[Stream]:
@@ -88,8 +91,8 @@ class UnderTraffic:
         assert verdict.clean, f"{verdict} {errors}"
         return streams
 
-    async def _disturbed(self, act: Callable[[], object]) -> list[Stream]:
-        traffic = self._traffic()
+    async def _disturbed(self, act: Callable[[], object], silence: float) -> list[Stream]:
+        traffic = self._traffic(silence)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(traffic.run())
             await traffic.until(lambda s: len(s.tokens) >= 20 or bool(s.error), what="20 tokens each", timeout=60)
@@ -97,9 +100,9 @@ class UnderTraffic:
             await asyncio.to_thread(act)
         return running.result()
 
-    def _traffic(self) -> Traffic:
+    def _traffic(self, silence: float = 180) -> Traffic:
         url = self.cluster.gateway_url(self.service.name)
-        return Traffic(url=url, model="tiny", asks=mixed(self.count, self.max_tokens))
+        return Traffic(url=url, model="tiny", asks=mixed(self.count, self.max_tokens), timeout=silence)
 
 
 _expected: dict[str, Outcome] = {}

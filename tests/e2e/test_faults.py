@@ -93,6 +93,27 @@ def test_gateway_killed_breaks_only_its_own_streams(service: Service, under_traf
     service.wait_ready()
 
 
+def test_node_of_a_gateway_dies(cluster: Cluster, service: Service, under_traffic: UnderTraffic) -> None:
+    """Streams through the dead gateway are cut; all others go on, also those that ran on the node's replica."""
+    victim = service.live("gateway")[0]
+    assert victim.node
+    through: dict[str, int] = {}
+
+    def kill() -> None:
+        through.update({status.gateway: status.streams for status in service.gateways()})
+        cluster.kill_node(victim.node or "")
+
+    try:
+        verdict, _ = under_traffic.verdict(kill, silence=15)
+        assert verdict.different == ()
+        assert len(verdict.lost) == through[victim.name]
+        assert 0 < len(verdict.lost) < 20
+        service.wait_replicas(3, off=victim.node)
+        under_traffic.assert_clean(lambda: None)
+    finally:
+        cluster.heal_node(victim.node)
+
+
 def test_gateways_restarted_one_by_one(cluster: Cluster, service: Service, under_traffic: UnderTraffic) -> None:
     under_traffic.assert_clean(lambda: cluster.kubectl("rollout", "restart", f"deployment/{service.name}-gateway"))
     cluster.kubectl("rollout", "status", f"deployment/{service.name}-gateway", "--timeout=180s", timeout=200)
