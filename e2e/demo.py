@@ -24,6 +24,7 @@ from e2e.report import Report
 from e2e.service import Service, wait_for
 from e2e.steps import Steps
 from e2e.traffic import Ask, Stream, Traffic, mixed, run_undisturbed
+from examples.tiny_model.errors import TinyModelError
 from examples.train_tiny_model import ensure_model
 
 MODEL = "tiny"
@@ -139,9 +140,11 @@ def disturbed(
 def run(options: argparse.Namespace, console: Console) -> int:
     """The whole demo. Returns the exit code."""
     steps = Steps(console)
+    cluster = Cluster(name=options.name, nodes=options.nodes, console=console)
+    with steps.step("system packages, Kubernetes compiled", own_progress=True):
+        cluster.prepare()
     with steps.step("a model to serve", own_progress=True):
         model = ensure_model(console)
-    cluster = Cluster(name=options.name, nodes=options.nodes, console=console)
     asks = mixed(options.streams, options.max_tokens)
     try:
         with steps.step("a Kubernetes cluster on this machine", own_progress=True):
@@ -212,8 +215,8 @@ def main(argv: list[str] | None = None) -> int:
     except (DemoError, CommandError, TimeoutError, ValueError) as error:
         console.print(f"[red]the demo failed:[/] {error}")
         return 1
-    except ClusterError as error:
-        console.print(f"[red]the local cluster:[/] {error}")
+    except (ClusterError, TinyModelError) as error:
+        console.print(f"[red]this machine will not do:[/] {error}")
         return 2
     except KeyboardInterrupt:
         console.print("[red]interrupted[/]")

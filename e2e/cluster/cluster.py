@@ -102,14 +102,18 @@ class Cluster:
 
     # Up and down
 
-    def up(self) -> None:
-        """Make the cluster, from nothing: what an earlier run of this name left goes first."""
+    def prepare(self) -> None:
+        """Have what `up` needs: system packages, Kubernetes compiled. Raises UnfitError if this machine will not do."""
         if os.geteuid() != 0 or sys.platform != "linux":
             raise UnfitError("a cluster with nodes needs root on Linux (network namespaces, mounts, control groups)")
         packages.ensure(self.console)
         _ = self.bin_dir
         bytecode.compile_modules(self.console)
         self._check_readable()
+
+    def up(self) -> None:
+        """Make the cluster, from nothing: what an earlier run of this name left goes first."""
+        self.prepare()
         with self._locked():
             self._sweep()
             try:
