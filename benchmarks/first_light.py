@@ -14,6 +14,7 @@ import datetime
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 if not __package__:  # run as a file: the folder to import from is the repository, not this one
@@ -25,17 +26,18 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import uvloop
 from rich.console import Console
 
-from benchmarks.rows import Section, as_json, as_page, hardware, show, write
+from benchmarks.rows import Section, as_json, as_page, as_table, hardware, write
 from examples.tiny_model.errors import TinyModelError
 
 PARTS = ("engine", "gateway", "operator")
 RESULTS = Path(__file__).with_name("results")
 
 
-def measure(options: argparse.Namespace, console: Console) -> list[Section]:
-    """The sections asked for."""
-    wanted = options.only or PARTS
-    return [_MEASURES[part](options, console) for part in PARTS if part in wanted]
+def measure(options: argparse.Namespace, console: Console) -> Iterator[Section]:
+    """The sections asked for, each as soon as it is measured."""
+    for part in PARTS:
+        if part in (options.only or PARTS):
+            yield _MEASURES[part](options, console)
 
 
 def _engine(options: argparse.Namespace, console: Console) -> Section:
@@ -90,12 +92,16 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(stderr=True)
     date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     machine = hardware()
+    out = Console()
+    out.print(f"{date}  {machine}")
+    sections: list[Section] = []
     try:
-        sections = measure(options, console)
+        for section in measure(options, console):
+            out.print(as_table(section))
+            sections.append(section)
     except (TinyModelError, RuntimeError, ValueError, OSError) as error:
         console.print(f"error: {error}", soft_wrap=True, markup=False)
         return 1
-    show(sections, Console(), machine=machine, date=date)
     command = " ".join(["python -m benchmarks.first_light", *(arguments or sys.argv[1:])])
     # A part alone replaces the page of all parts only where that is asked for by name.
     if options.json or not options.only:

@@ -43,8 +43,9 @@ SERVICE: dict[str, Any] = {
 }
 
 
-class _Metadata(msgspec.Struct):
+class _Metadata(msgspec.Struct, rename="camel"):
     name: str
+    resource_version: str
     generation: int = 0
 
 
@@ -93,13 +94,17 @@ class Client:
         return len(answer["items"]) + int(answer["metadata"].get("remainingItemCount", 0))
 
     async def events(self, kind: Kind, namespace: str) -> AsyncIterator[_Object]:
-        """Every change of an object from now on."""
+        """Every change of an object from now on. A watch that the server ends is taken up where it was."""
         path = self.server + kind.path(namespace=namespace)
         async with self.session.get(f"{path}?limit=1") as response:
             version = (await response.json())["metadata"]["resourceVersion"]
-        async with self.session.get(f"{path}?watch=1&resourceVersion={version}", read_bufsize=1 << 20) as response:
-            async for line in response.content:
-                yield msgspec.json.decode(line, type=_Event).object
+        while True:
+            watch = f"{path}?watch=1&resourceVersion={version}"
+            async with self.session.get(watch, read_bufsize=1 << 20) as response:
+                async for line in response.content:
+                    changed = msgspec.json.decode(line, type=_Event).object
+                    version = changed.metadata.resource_version
+                    yield changed
 
 
 @dataclass(frozen=True)

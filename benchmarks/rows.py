@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 
@@ -66,13 +65,6 @@ def as_page(sections: Iterable[Section], *, command: str, machine: str, date: st
         lines += [f"| {' | '.join(_cells(row))} |" for row in section.rows]
         lines.append("")
     return "\n".join(lines)
-
-
-def show(sections: Iterable[Section], console: Console, *, machine: str, date: str) -> None:
-    """Print hardware, date and a table per section."""
-    console.print(f"{date}  {machine}")
-    for section in sections:
-        console.print(as_table(section))
 
 
 def write(path: Path, text: str) -> None:

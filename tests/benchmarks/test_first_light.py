@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,7 +42,7 @@ def test_the_page_says_on_what_and_with_which_command() -> None:
 def test_one_part_alone_leaves_the_page_of_all_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(first_light, "measure", lambda options, console: [SECTION])
+    monkeypatch.setattr(first_light, "measure", lambda options, console: iter([SECTION]))
     monkeypatch.setattr(first_light, "RESULTS", tmp_path / "results")
     assert first_light.main(["--only", "engine", "--json", str(tmp_path / "rows.json")]) == 0
     assert json.loads((tmp_path / "rows.json").read_text())[0]["name"] == "faster"
@@ -53,7 +53,8 @@ def test_one_part_alone_leaves_the_page_of_all_parts(
 def test_what_cannot_be_measured_is_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(options: object, console: object) -> list[Section]:
+    def fail(options: object, console: object) -> Iterator[Section]:
+        yield SECTION
         raise RuntimeError("the operator ended")
 
     monkeypatch.setattr(first_light, "measure", fail)
