@@ -23,8 +23,8 @@ from rich.console import Console
 from benchmarks.processes import Measured, running
 from benchmarks.rows import Row, Section
 from coxswain_crds import names
-from coxswain_operator.kinds import CHILDREN, PODS, SERVICES, Kind
-from coxswain_operator.login import Login
+from coxswain_operator.cluster.kinds import CHILDREN, PODS, SERVICES, Kind
+from coxswain_operator.cluster.login import Login
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.ports import free_ports
 

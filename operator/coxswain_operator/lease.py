@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from coxswain_crds import names
-from coxswain_operator.api import Api, ApiError, ConflictError, NotFoundError
-from coxswain_operator.kinds import LEASES
-from coxswain_operator.timestamps import micros
+from coxswain_operator.cluster.api import Api, ApiError, ConflictError, NotFoundError
+from coxswain_operator.cluster.kinds import LEASES
+from coxswain_operator.cluster.timestamps import micros
 
 log = logging.getLogger(__name__)
 

@@ -11,20 +11,21 @@ from typing import Any
 import kopf
 
 from coxswain_crds import names
-from coxswain_operator import admission, health, metrics, watching
-from coxswain_operator.admission import Admission
-from coxswain_operator.api import Api, ApiError, NotFoundError
-from coxswain_operator.cache import Cache, Key
-from coxswain_operator.events import Events
+from coxswain_operator import health, metrics
+from coxswain_operator.cluster import admission, watching
+from coxswain_operator.cluster.admission import Admission
+from coxswain_operator.cluster.api import Api, ApiError, NotFoundError
+from coxswain_operator.cluster.cache import Cache, Key
+from coxswain_operator.cluster.login import Login
+from coxswain_operator.cluster.resync import PERIOD_SECONDS, resync
 from coxswain_operator.flags import Options
 from coxswain_operator.lease import Lease, LeaseLostError
-from coxswain_operator.login import Login
-from coxswain_operator.observer import Observer, StatusClient
-from coxswain_operator.queue import WorkQueue
-from coxswain_operator.reconcile import Reconciler
-from coxswain_operator.resync import PERIOD_SECONDS, resync
-from coxswain_operator.view import step_floor_seconds
-from coxswain_operator.work import work
+from coxswain_operator.observing.observer import Observer, StatusClient
+from coxswain_operator.observing.view import step_floor_seconds
+from coxswain_operator.reconciling.events import Events
+from coxswain_operator.reconciling.queue import WorkQueue
+from coxswain_operator.reconciling.reconcile import Reconciler
+from coxswain_operator.reconciling.work import work
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coxswain_operator.backlog import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, Backlog
-from coxswain_operator.pauses import FIRST_SECONDS, LAST_SECONDS, Pauses
-from coxswain_operator.queue import WorkQueue
+from coxswain_operator.reconciling.backlog import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, Backlog
+from coxswain_operator.reconciling.pauses import FIRST_SECONDS, LAST_SECONDS, Pauses
+from coxswain_operator.reconciling.queue import WorkQueue
 
 
 def test_a_key_added_often_is_due_once() -> None:

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from coxswain_crds import reasons
 from coxswain_crds.llm_service import Objective, Objectives
 from coxswain_crds.validation import FieldError
-from coxswain_operator import records
-from coxswain_operator.conditions import judge
-from coxswain_operator.failures import Failure
-from coxswain_operator.measured import Latencies
-from coxswain_operator.plan import Fate
-from coxswain_operator.records import PodRecord
-from coxswain_operator.situation import Situation, Standing
-from coxswain_operator.view import UNKNOWN, Member, View
+from coxswain_operator.cluster import records
+from coxswain_operator.cluster.failures import Failure
+from coxswain_operator.cluster.records import PodRecord
+from coxswain_operator.judging.conditions import judge
+from coxswain_operator.judging.plan import Fate
+from coxswain_operator.judging.situation import Situation, Standing
+from coxswain_operator.observing.measured import Latencies
+from coxswain_operator.observing.view import UNKNOWN, Member, View
 
 NOW = 1_700_000_000.0
 

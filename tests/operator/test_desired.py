@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from coxswain_crds.llm_service import LLMService
+from coxswain_operator.cluster.records import ClassRecord
 from coxswain_operator.desired import replica
 from coxswain_operator.desired.children import children
 from coxswain_operator.desired.digest import digest, digest_of
 from coxswain_operator.desired.model import mounted
 from coxswain_operator.desired.ownership import Owner
 from coxswain_operator.desired.secret import secret
-from coxswain_operator.records import ClassRecord
 from coxswain_operator.settings import Settings
 
 SETTINGS = Settings("worker:1", "gateway:1", image_pull_secrets=("pull",), allowed_file_prefixes=("/srv/models",))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coxswain_operator.failures import Failure, failure_of
+from coxswain_operator.cluster.failures import Failure, failure_of
 
 
 def status(state: dict[str, Any], last: dict[str, Any] | None = None, *, ready: bool = False) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import kopf
 import pytest
 
-from coxswain_operator.api import Api
+from coxswain_operator.cluster.api import Api
+from coxswain_operator.cluster.login import Login
 from coxswain_operator.lease import DEADLINE_SECONDS, DURATION_SECONDS, Lease, LeaseLostError
-from coxswain_operator.login import Login
 from e2e.cluster.ports import free_ports
 from tests.operator.conftest import LEASE, Namespace
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coxswain_operator.loss import GRACE_SECONDS, Hearing, NodeWatch, is_lost, undecided
+from coxswain_operator.judging.loss import GRACE_SECONDS, NodeWatch, is_lost, undecided
+from coxswain_operator.observing.view import Hearing
 
 
 def watch(*, now: float = 0.0, **ready: bool) -> NodeWatch:

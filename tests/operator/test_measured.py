@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coxswain_operator.measured import MIN_COUNT, WINDOW_SECONDS, Latencies, Window
+from coxswain_operator.observing.measured import MIN_COUNT, WINDOW_SECONDS, Latencies, Window
 from coxswain_protocol.status import Histogram
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import msgspec
 import pytest
 
-from coxswain_operator.cache import Cache, Key
-from coxswain_operator.kinds import PODS, SECRETS, SERVICES
-from coxswain_operator.loss import Hearing
-from coxswain_operator.observer import MEASURED_PERIOD_SECONDS, PATIENCE_SECONDS, Observer
+from coxswain_operator.cluster.cache import Cache, Key
+from coxswain_operator.cluster.kinds import PODS, SECRETS, SERVICES
+from coxswain_operator.observing.observer import MEASURED_PERIOD_SECONDS, PATIENCE_SECONDS, Observer
+from coxswain_operator.observing.view import Hearing
 from coxswain_protocol.status import GatewayStatus, Histogram, MemberState, MemberStatus, ServiceStatus
 
 KEY = ("team", "chat")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coxswain_operator.plan import SURGE, Cause, Creation, Deletion, Fate, Plan, Replica, plan
+from coxswain_operator.judging.plan import SURGE, Cause, Creation, Deletion, Fate, Plan, Replica, plan
 
 
 def serving(slot: int, incarnation: int = 1, *, current: bool = True) -> Replica:

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from coxswain_operator.api import Api
-from coxswain_operator.cache import Cache, Key
-from coxswain_operator.events import Events
-from coxswain_operator.kinds import NODES
-from coxswain_operator.login import Login
-from coxswain_operator.loss import GRACE_SECONDS
-from coxswain_operator.reconcile import Reconciler
-from coxswain_operator.resync import resync
+from coxswain_operator.cluster.api import Api
+from coxswain_operator.cluster.cache import Cache, Key
+from coxswain_operator.cluster.kinds import NODES
+from coxswain_operator.cluster.login import Login
+from coxswain_operator.cluster.resync import resync
+from coxswain_operator.judging.loss import GRACE_SECONDS
+from coxswain_operator.observing.view import UNKNOWN, Member, View
+from coxswain_operator.reconciling.events import Events
+from coxswain_operator.reconciling.reconcile import Reconciler
 from coxswain_operator.settings import Settings
-from coxswain_operator.view import UNKNOWN, Member, View
 from tests.operator.conftest import Namespace, eventually
 
 pytestmark = pytest.mark.apiserver

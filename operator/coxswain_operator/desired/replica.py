@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from coxswain_crds import durations, names
+from coxswain_operator.cluster.records import ClassRecord
 from coxswain_operator.desired import environment, placement, security
 from coxswain_operator.desired.digest import digest
 from coxswain_operator.desired.model import MountedModel, mounted
 from coxswain_operator.desired.overlay import overlay
 from coxswain_operator.desired.ownership import Owner
-from coxswain_operator.records import ClassRecord
 from coxswain_operator.settings import Settings
 
 Object = dict[str, Any]

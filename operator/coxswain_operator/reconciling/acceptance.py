@@ -8,13 +8,13 @@ from coxswain_crds import names
 from coxswain_crds.llm_service import LLMService
 from coxswain_crds.reasons import Accepted
 from coxswain_crds.validation import FieldError, errors
-from coxswain_operator.cache import Cache
+from coxswain_operator.cluster.cache import Cache
+from coxswain_operator.cluster.records import ServiceRecord
 from coxswain_operator.desired import replica
 from coxswain_operator.desired.children import children
 from coxswain_operator.desired.digest import digest_of
 from coxswain_operator.desired.ownership import Owner
-from coxswain_operator.memory import Acting, Memory
-from coxswain_operator.records import ServiceRecord
+from coxswain_operator.reconciling.memory import Acting, Memory
 from coxswain_operator.settings import Settings
 
 Object = dict[str, Any]

@@ -23,7 +23,7 @@ from kopf import ConnectionInfo
 
 from coxswain_crds import names
 from coxswain_operator import metrics
-from coxswain_operator.kinds import SELECTOR, Kind
+from coxswain_operator.cluster.kinds import SELECTOR, Kind
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from coxswain_crds import names
-from coxswain_operator.api import MERGE, Api, ApiError, NotFoundError
-from coxswain_operator.kinds import EVENTS
-from coxswain_operator.records import ServiceRecord
-from coxswain_operator.timestamps import micros
+from coxswain_operator.cluster.api import MERGE, Api, ApiError, NotFoundError
+from coxswain_operator.cluster.kinds import EVENTS
+from coxswain_operator.cluster.records import ServiceRecord
+from coxswain_operator.cluster.timestamps import micros
 
 log = logging.getLogger(__name__)
 

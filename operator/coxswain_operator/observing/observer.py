@@ -21,10 +21,10 @@ import msgspec
 
 from coxswain_crds import names
 from coxswain_operator import metrics
-from coxswain_operator.cache import Cache, Key
-from coxswain_operator.measured import Window
-from coxswain_operator.records import PodRecord
-from coxswain_operator.view import TOKEN_LATELY_SECONDS, UNKNOWN, Member, View
+from coxswain_operator.cluster.cache import Cache, Key
+from coxswain_operator.cluster.records import PodRecord
+from coxswain_operator.observing.measured import Window
+from coxswain_operator.observing.view import TOKEN_LATELY_SECONDS, UNKNOWN, Member, View
 from coxswain_protocol.status import GatewayStatus, MemberStatus, ServiceStatus
 from coxswain_scheduler.membership import departure_order, merge
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from coxswain_crds import names
 from coxswain_crds.validation import FieldError
-from coxswain_operator.api import Api, ConflictError, NotFoundError
-from coxswain_operator.cache import Cache, Key
+from coxswain_operator.cluster.api import Api, ConflictError, NotFoundError
+from coxswain_operator.cluster.cache import Cache, Key
+from coxswain_operator.cluster.kinds import CHILDREN, SECRETS, Kind
+from coxswain_operator.cluster.records import ChildRecord, version
 from coxswain_operator.desired.children import children
 from coxswain_operator.desired.secret import is_complete, secret
-from coxswain_operator.kinds import CHILDREN, SECRETS, Kind
-from coxswain_operator.memory import Acting, Memory
-from coxswain_operator.records import ChildRecord, version
+from coxswain_operator.reconciling.memory import Acting, Memory
 from coxswain_operator.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from coxswain_crds import names
-from coxswain_operator.failures import Failure, failure_of
-from coxswain_operator.timestamps import parse
+from coxswain_operator.cluster.failures import Failure, failure_of
+from coxswain_operator.cluster.timestamps import parse
 
 Object = dict[str, Any]
 

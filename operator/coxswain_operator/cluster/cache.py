@@ -11,9 +11,9 @@ from collections.abc import Collection
 from typing import Any
 
 from coxswain_crds import names
-from coxswain_operator import records
-from coxswain_operator.kinds import CHILDREN, CLASSES, NODES, PODS, SERVICES, Kind
-from coxswain_operator.records import ChildRecord, ClassRecord, NodeRecord, PodRecord, ServiceRecord
+from coxswain_operator.cluster import records
+from coxswain_operator.cluster.kinds import CHILDREN, CLASSES, NODES, PODS, SERVICES, Kind
+from coxswain_operator.cluster.records import ChildRecord, ClassRecord, NodeRecord, PodRecord, ServiceRecord
 
 Object = dict[str, Any]
 Key = tuple[str, str]

@@ -12,9 +12,9 @@ from typing import Any
 from coxswain_crds import durations, reasons
 from coxswain_crds.llm_service import Objective
 from coxswain_crds.reasons import Condition
-from coxswain_operator.measured import MIN_COUNT, Latencies
-from coxswain_operator.situation import Situation
-from coxswain_operator.timestamps import seconds
+from coxswain_operator.cluster.timestamps import seconds
+from coxswain_operator.judging.situation import Situation
+from coxswain_operator.observing.measured import MIN_COUNT, Latencies
 
 Object = dict[str, Any]
 

@@ -8,19 +8,19 @@ from collections.abc import Callable, Sequence
 from coxswain_crds import names
 from coxswain_crds.reasons import Event, StartFailure
 from coxswain_operator import metrics
-from coxswain_operator.api import Api, ConflictError, NotFoundError, RefusedError
-from coxswain_operator.cache import Cache
+from coxswain_operator.cluster.api import Api, ConflictError, NotFoundError, RefusedError
+from coxswain_operator.cluster.cache import Cache
+from coxswain_operator.cluster.failures import Failure
+from coxswain_operator.cluster.kinds import PODS
+from coxswain_operator.cluster.records import PodRecord, ServiceRecord
 from coxswain_operator.desired import replica
-from coxswain_operator.events import Events
-from coxswain_operator.failures import Failure
-from coxswain_operator.kinds import PODS
-from coxswain_operator.loss import Hearing, NodeWatch, is_lost
-from coxswain_operator.memory import Acting, Memory
-from coxswain_operator.plan import Cause, Creation, Deletion, Fate, Plan, Replica, plan
-from coxswain_operator.records import PodRecord, ServiceRecord
+from coxswain_operator.judging.loss import NodeWatch, is_lost
+from coxswain_operator.judging.plan import Cause, Creation, Deletion, Fate, Plan, Replica, plan
+from coxswain_operator.judging.situation import Standing
+from coxswain_operator.observing.view import Hearing, View
+from coxswain_operator.reconciling.events import Events
+from coxswain_operator.reconciling.memory import Acting, Memory
 from coxswain_operator.settings import Settings
-from coxswain_operator.situation import Standing
-from coxswain_operator.view import View
 
 log = logging.getLogger(__name__)
 

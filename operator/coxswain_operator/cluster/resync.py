@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from coxswain_operator.api import Api
-from coxswain_operator.cache import Cache, Key
-from coxswain_operator.kinds import WATCHED, Kind
+from coxswain_operator.cluster.api import Api
+from coxswain_operator.cluster.cache import Cache, Key
+from coxswain_operator.cluster.kinds import WATCHED, Kind
 
 log = logging.getLogger(__name__)
 

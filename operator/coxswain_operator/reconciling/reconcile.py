@@ -14,23 +14,23 @@ from typing import Any
 from coxswain_crds import names
 from coxswain_crds.llm_service import Objectives
 from coxswain_crds.reasons import Condition, Event, StartFailure
-from coxswain_operator.acceptance import consider
-from coxswain_operator.api import Api, ApiError, NotFoundError
-from coxswain_operator.cache import Cache, Key
+from coxswain_operator.cluster.api import Api, ApiError, NotFoundError
+from coxswain_operator.cluster.cache import Cache, Key
+from coxswain_operator.cluster.failures import Failure
+from coxswain_operator.cluster.kinds import SERVICES
+from coxswain_operator.cluster.records import ServiceRecord
 from coxswain_operator.desired.gateway import REPLICAS as GATEWAYS
-from coxswain_operator.events import Events
-from coxswain_operator.failures import Failure
-from coxswain_operator.kinds import SERVICES
-from coxswain_operator.loss import GRACE_SECONDS, Hearing, NodeWatch, undecided
-from coxswain_operator.memory import Memory
-from coxswain_operator.offspring import Offspring, ready_pods
-from coxswain_operator.plan import Fate
-from coxswain_operator.records import ServiceRecord
-from coxswain_operator.replicas import Replicas, planned, standings
+from coxswain_operator.judging.loss import GRACE_SECONDS, NodeWatch, undecided
+from coxswain_operator.judging.plan import Fate
+from coxswain_operator.judging.situation import Situation, Standing
+from coxswain_operator.judging.status import is_written, manifest, status
+from coxswain_operator.observing.view import Hearing, View, step_floor_seconds
+from coxswain_operator.reconciling.acceptance import consider
+from coxswain_operator.reconciling.events import Events
+from coxswain_operator.reconciling.memory import Memory
+from coxswain_operator.reconciling.offspring import Offspring, ready_pods
+from coxswain_operator.reconciling.replicas import Replicas, planned, standings
 from coxswain_operator.settings import Settings
-from coxswain_operator.situation import Situation, Standing
-from coxswain_operator.status import is_written, manifest, status
-from coxswain_operator.view import View, step_floor_seconds
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ import kopf
 
 from coxswain_crds import names
 from coxswain_operator import metrics
-from coxswain_operator.admission import Admission
-from coxswain_operator.cache import Cache, Key
-from coxswain_operator.kinds import SELECTOR, WATCHED, Kind
+from coxswain_operator.cluster.admission import Admission
+from coxswain_operator.cluster.cache import Cache, Key
+from coxswain_operator.cluster.kinds import SELECTOR, WATCHED, Kind
 
 log = logging.getLogger(__name__)
 

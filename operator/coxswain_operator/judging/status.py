@@ -6,11 +6,11 @@ from typing import Any
 
 from coxswain_crds import durations, names
 from coxswain_crds.llm_service import LLMServiceSpec, Objective
-from coxswain_operator.conditions import judge
-from coxswain_operator.measured import MIN_COUNT, Latencies
-from coxswain_operator.records import ServiceRecord
-from coxswain_operator.situation import Situation
-from coxswain_operator.view import View
+from coxswain_operator.cluster.records import ServiceRecord
+from coxswain_operator.judging.conditions import judge
+from coxswain_operator.judging.situation import Situation
+from coxswain_operator.observing.measured import MIN_COUNT, Latencies
+from coxswain_operator.observing.view import View
 
 Object = dict[str, Any]
 

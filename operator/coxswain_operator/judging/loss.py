@@ -14,19 +14,10 @@ every replica ten times a second, so they are asked first:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
+
+from coxswain_operator.observing.view import Hearing
 
 GRACE_SECONDS = 30.0
-
-
-class Hearing(Enum):
-    """What the gateways that answer say of a replica."""
-
-    BEATING = "beating"
-    SILENT = "silent"
-    """Heard before, not any more."""
-    UNKNOWN = "unknown"
-    """Never heard, or nobody answers."""
 
 
 class NodeWatch:

@@ -8,9 +8,9 @@ import time
 from collections.abc import Awaitable, Callable
 
 from coxswain_operator import metrics
-from coxswain_operator.api import ApiError, UnreachableError
-from coxswain_operator.cache import Key
-from coxswain_operator.queue import WorkQueue
+from coxswain_operator.cluster.api import ApiError, UnreachableError
+from coxswain_operator.cluster.cache import Key
+from coxswain_operator.reconciling.queue import WorkQueue
 
 log = logging.getLogger(__name__)
 

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from coxswain_crds import durations
-from coxswain_operator.loss import Hearing
-from coxswain_operator.measured import Latencies
+from coxswain_operator.observing.measured import Latencies
 from coxswain_protocol.status import MemberState
 
 TOKEN_LATELY_SECONDS = 60.0
+
+
+class Hearing(Enum):
+    """What the gateways that answer say of a replica."""
+
+    BEATING = "beating"
+    SILENT = "silent"
+    """Heard before, not any more."""
+    UNKNOWN = "unknown"
+    """Never heard, or nobody answers."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-from coxswain_operator.backlog import Backlog
+from coxswain_operator.reconciling.backlog import Backlog
 
 Key = TypeVar("Key", bound=Hashable)
 

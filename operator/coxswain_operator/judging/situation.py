@@ -8,10 +8,10 @@ from typing import Any
 
 from coxswain_crds.llm_service import Objectives
 from coxswain_crds.validation import FieldError
-from coxswain_operator.failures import Failure
-from coxswain_operator.plan import Fate
-from coxswain_operator.records import PodRecord
-from coxswain_operator.view import View
+from coxswain_operator.cluster.failures import Failure
+from coxswain_operator.cluster.records import PodRecord
+from coxswain_operator.judging.plan import Fate
+from coxswain_operator.observing.view import View
 
 Object = dict[str, Any]
 

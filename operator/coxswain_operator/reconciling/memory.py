@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from coxswain_crds.validation import FieldError
+from coxswain_operator.cluster.failures import Failure
 from coxswain_operator.desired.ownership import Owner
-from coxswain_operator.failures import Failure
-from coxswain_operator.pauses import Pauses
+from coxswain_operator.reconciling.pauses import Pauses
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from coxswain_crds import durations, names
 from coxswain_crds.validation import accelerator_class_errors, errors
-from coxswain_operator.cache import Cache
+from coxswain_operator.cluster.cache import Cache
 from coxswain_operator.settings import Settings
 
 Object = dict[str, Any]
