@@ -78,6 +78,19 @@ def test_a_changed_spec_rolls_out_one_slot_at_a_time() -> None:
     assert len(after.create) == SURGE
 
 
+def test_where_no_node_has_room_for_a_successor_one_old_replica_at_a_time_makes_room() -> None:
+    old = [serving(slot, current=False) for slot in range(3)]
+    stuck = replace(starting(1, 2), homeless=True)
+    assert plan([*old, stuck], wanted=3) == Plan(delete=(Deletion("m-serve-1-1", Cause.ROLL_OUT),))
+    leaving = dead(1, Fate.LEAVING, current=False)
+    assert plan([old[0], leaving, old[2], stuck], wanted=3) == Plan(), "two serve: the third must come first"
+    assert len(plan([old[0], old[2], serving(1, 2)], wanted=3).create) == SURGE
+
+
+def test_the_only_replica_makes_no_room_for_its_successor() -> None:
+    assert plan([serving(0, current=False), replace(starting(0, 2), homeless=True)], wanted=1) == Plan()
+
+
 def test_an_old_replica_that_serves_nobody_makes_room_at_once() -> None:
     todo = plan([starting(0, current=False), starting(1, current=False)], wanted=2)
     assert names(todo.delete) == {"m-serve-0-1", "m-serve-1-1"}
@@ -171,6 +184,16 @@ def test_a_plan_never_leaves_fewer_serving_than_wanted_if_there_were_enough(pods
     slots_before = {r.slot for r in live(pods) if r.serving}
     slots_after = {r.slot for r in live(carried_out(pods, plan(pods, wanted=wanted))) if r.serving}
     assert len(slots_after) >= min(len(slots_before), wanted)
+
+
+@given(replicas(), st.integers(0, 6), st.data())
+def test_making_room_costs_one_replica_at_most_and_only_when_all_serve(
+    pods: list[Replica], wanted: int, data: st.DataObject
+) -> None:
+    pods = [replace(r, homeless=not r.serving and r.fate is Fate.LIVE and data.draw(st.booleans())) for r in pods]
+    before = {r.slot for r in live(pods) if r.serving}
+    after = {r.slot for r in live(carried_out(pods, plan(pods, wanted=wanted))) if r.serving}
+    assert len(after) >= min(len(before), wanted) - (1 if len(before) >= max(2, wanted) else 0)
 
 
 @given(replicas(), st.integers(0, 6))

@@ -7,6 +7,7 @@ that serves. Replacing, rolling out and scaling are the same few rules, applied 
 - too few slots: the lowest free ones are filled; too many: first those that serve nobody, then in departure order;
 - a Pod of an old spec that serves nobody makes room at once; one that serves goes when its successor is ready, and at
   most `surge` successors are on their way at a time;
+- where no node has room for a successor, and every other slot serves, the old Pod makes room for it;
 - two Pods of the current spec in one slot (a node came back): the one that serves stays.
 """
 
@@ -53,6 +54,8 @@ class Replica:
     """Some gateway hears it, or where nobody can be asked, it is ready: losing it would move streams."""
     settled: bool = False
     """Ready, and known as such to the gateways: whoever it replaces can go."""
+    homeless: bool = False
+    """No node has had room for it for a good while."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ class _Planner:
         self._shrink()
         self._grow()
         self._roll()
+        self._make_room()
         self._clear_lost()
         return Plan(tuple(self.create), tuple(Deletion(name, cause) for name, cause in self.delete.items()))
 
@@ -173,7 +177,7 @@ class _Planner:
 
     def _roll(self) -> None:
         """Put new Pods beside or in the place of old ones."""
-        under_way = sum(1 for slot in self._live_slots() if {r.current for r in self._live(slot)} == {True, False})
+        under_way = sum(1 for slot in self._live_slots() if self._is_under_way(slot))
         for slot in sorted(self._live_slots(), key=self._rank):
             live = self._live(slot)
             if any(r.current for r in live):
@@ -183,6 +187,24 @@ class _Planner:
                 self._add(slot)
             elif live[0].serving and under_way < SURGE and self._add(slot):
                 under_way += 1
+
+    def _is_under_way(self, slot: int) -> bool:
+        live = self._live(slot)
+        return {r.current for r in live} == {True, False} or any(r.homeless for r in live)
+
+    def _make_room(self) -> None:
+        """Let one old Pod go whose successor finds no node, if its streams have somewhere to go.
+
+        The only replica of a service stays: without it nobody serves, and how long for, nobody knows.
+        """
+        serving = {slot for slot in self._live_slots() if any(r.serving for r in self._live(slot))}
+        if len(serving) < max(2, self.wanted):
+            return
+        for slot in sorted(serving, key=self._rank):
+            current, old = ([r for r in self._live(slot) if r.current is which] for which in (True, False))
+            if old and current and current[0].homeless:
+                self.delete[old[0].name] = Cause.ROLL_OUT
+                return
 
     def _add(self, slot: int) -> bool:
         if slot in self.held:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from coxswain_crds.validation import FieldError
 from coxswain_operator.cluster.failures import Failure
 from coxswain_operator.desired.ownership import Owner
+from coxswain_operator.reconciling.homeless import Homeless
 from coxswain_operator.reconciling.pauses import Pauses
 
 
@@ -37,6 +38,7 @@ class Memory:
     secret: dict[str, str] = field(default_factory=dict)
     incarnations: dict[int, int] = field(default_factory=dict)
     pauses: Pauses[int] = field(default_factory=Pauses)
+    homeless: Homeless = field(default_factory=Homeless)
     refusal: Failure | None = None
     """Why the last Pod could not be made."""
     trouble: Failure | None = None

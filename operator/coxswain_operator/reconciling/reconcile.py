@@ -189,7 +189,7 @@ class Reconciler:
 
     def _again_after(self, found: list[Standing], memory: Memory, view: View | None) -> float | None:
         now = self._clock()
-        waits = list(memory.pauses.held(now=now).values())
+        waits = [*memory.pauses.held(now=now).values(), *memory.homeless.waits(now=now)]
         if memory.taken:
             waits.append(RETRY_TAKEN_SECONDS)
         for standing in found:

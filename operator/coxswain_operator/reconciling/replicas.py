@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from coxswain_crds import names
 from coxswain_crds.reasons import Event, StartFailure
@@ -60,8 +60,10 @@ def planned(found: Sequence[Standing], *, wanted: int, view: View | None, memory
     for standing in found:
         slot, incarnation = standing.pod.slot, standing.pod.incarnation
         memory.incarnations[slot] = max(memory.incarnations.get(slot, 0), incarnation)
+    memory.homeless.observe((s.pod.name for s in found if _is_homeless(s)), now=now)
+    homeless = memory.homeless.for_good(now=now)
     return plan(
-        [_as_replica(standing, view) for standing in found],
+        [_as_replica(standing, view, homeless) for standing in found],
         wanted=wanted,
         departures=view.departures if view else (),
         held=memory.pauses.held(now=now),
@@ -69,7 +71,12 @@ def planned(found: Sequence[Standing], *, wanted: int, view: View | None, memory
     )
 
 
-def _as_replica(standing: Standing, view: View | None) -> Replica:
+def _is_homeless(standing: Standing) -> bool:
+    failure = standing.pod.failure
+    return standing.fate is Fate.LIVE and failure is not None and failure.reason == StartFailure.UNSCHEDULABLE
+
+
+def _as_replica(standing: Standing, view: View | None, homeless: Collection[str]) -> Replica:
     pod = standing.pod
     heard = view is not None and view.hearing(pod.name) is Hearing.BEATING
     return Replica(
@@ -81,6 +88,7 @@ def _as_replica(standing: Standing, view: View | None) -> Replica:
         serving=heard or pod.ready,
         # Until the gateways have been asked, nobody is deleted because of a successor that they may not know yet.
         settled=pod.ready and view is not None and standing.ready,
+        homeless=pod.name in homeless,
     )
 
 
