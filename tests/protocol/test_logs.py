@@ -35,7 +35,9 @@ def test_values_without_a_json_form_become_text() -> None:
 
 
 def test_whole_objects_that_libraries_hang_on_records_are_left_out() -> None:
-    assert "settings" not in line("seen", settings={"a": object()})
+    found = line("seen", settings={"a": object()}, replicas=["r0", "r1"])
+    assert "settings" not in found
+    assert found["replicas"] == ["r0", "r1"]
 
 
 def test_an_exception_stays_on_its_line() -> None:

@@ -1,7 +1,7 @@
 """Logs of every process: one JSON object per line on stderr.
 
 `configure(replica="chat-serve-0-1")` once at start; then `log.info("accepted", extra={"request_id": "…"})`. What is in
-`extra` becomes a field of the line, beside `time`, `level`, `message` and the process's own fields. Only plain values:
+`extra` becomes a field of the line, beside `time`, `level`, `message` and the process's own fields. Only plain values and lists:
 libraries hang whole objects on their records for each other.
 """
 
@@ -16,7 +16,7 @@ from typing import TextIO
 import msgspec
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
-_PLAIN = (str, int, float, bool, Path)
+_PLAIN = (str, int, float, bool, list, tuple, Path)
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
