@@ -1,8 +1,8 @@
 """Logs of every process: one JSON object per line on stderr.
 
 `configure(replica="chat-serve-0-1")` once at start; then `log.info("accepted", extra={"request_id": "…"})`. What is in
-`extra` becomes a field of the line, beside `time`, `level`, `message` and the process's own fields. Only plain values and lists:
-libraries hang whole objects on their records for each other.
+`extra` becomes a field of the line, beside `time`, `level`, `message` and the process's own fields. Only plain values
+and lists do: libraries hang whole objects on their records for each other.
 """
 
 from __future__ import annotations
