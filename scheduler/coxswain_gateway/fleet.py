@@ -51,6 +51,18 @@ class Fleet:
             clock=clock,
         )
         self.draining = False
+        self._accepts_from = clock() + settings.alone_seconds
+        self._accepts = False
+
+    @property
+    def accepts(self) -> bool:
+        """Clients may be sent to this gateway: it has, or once had, a replica, or has waited for one long enough.
+
+        Without any replica it is here that clients learn so, with a 503 that says when to come again: a Service whose
+        gateways were all unready would refuse their connections.
+        """
+        self._accepts = self._accepts or self.ready or self.clock() >= self._accepts_from
+        return self._accepts and not self.draining
 
     @property
     def ready(self) -> bool:

@@ -93,11 +93,15 @@ class Gateway:
     def _status_application(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/live", self._live)
+        app.router.add_get("/ready", self._ready)
         app.router.add_get("/internal/status", self._internal_status)
         return app
 
     async def _live(self, _: web.Request) -> web.Response:
         return web.Response(text="ok\n")
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n") if self.fleet.accepts else web.Response(text="not ready\n", status=503)
 
     async def _internal_status(self, request: web.Request) -> web.Response:
         expected = f"Bearer {self._settings.token}".encode()

@@ -40,6 +40,8 @@ class Settings:
     """After SIGTERM: how long new connections are still served while endpoints catch up."""
     stall_seconds: float = 120.0
     """A client that takes no byte for this long is gone."""
+    alone_seconds: float = 30.0
+    """How long a new gateway waits for a replica before it lets clients come, to be told that there is none."""
     canary_idle_seconds: float = 30.0
     """A replica that produced no token for this long is asked for one."""
 
@@ -69,13 +71,14 @@ def _parser() -> argparse.ArgumentParser:
         ("host", str, "address to listen on"),
         ("port", int, "the OpenAI API, /health and /metrics"),
         ("replica-port", int, "where replicas dial in"),
-        ("status-port", int, "/internal/status and /live"),
+        ("status-port", int, "/internal/status, /live and /ready"),
         ("max-waiting", int, "sequences without a first token before requests get 429"),
         ("hold-seconds", float, "how long accepted streams wait when no replica is left"),
         ("heartbeat-limit", float, "seconds of silence after which a replica is lost"),
         ("max-body-bytes", int, "largest request body"),
         ("linger-seconds", float, "seconds of listening after SIGTERM"),
         ("stall-seconds", float, "seconds after which a client that reads nothing is dropped"),
+        ("alone-seconds", float, "seconds after which a gateway is ready though no replica has come"),
         ("canary-idle-seconds", float, "idle seconds after which a replica is asked for a token"),
     ):
         default = getattr(Settings, flag.replace("-", "_"))
@@ -90,6 +93,6 @@ def _check(settings: Settings) -> None:
     for field in ("max_waiting", "heartbeat_limit", "max_body_bytes", "stall_seconds", "canary_idle_seconds"):
         if getattr(settings, field) <= 0:
             raise SettingsError(f"--{field.replace('_', '-')} must be above 0")
-    for field in ("hold_seconds", "linger_seconds"):
+    for field in ("hold_seconds", "linger_seconds", "alone_seconds"):
         if getattr(settings, field) < 0:
             raise SettingsError(f"--{field.replace('_', '-')} must not be negative")

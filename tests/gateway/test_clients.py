@@ -132,6 +132,30 @@ async def test_health_waits_for_a_token(start: Start, new_replica: NewReplica) -
     assert (await gateway.status()).token_age is not None
 
 
+async def ready(gateway: Running) -> int:
+    async with gateway.http.get(f"http://127.0.0.1:{gateway.ports.status}/ready") as answer:
+        return answer.status
+
+
+async def test_a_gateway_is_ready_from_its_first_replica_on_until_it_drains(
+    start: Start, new_replica: NewReplica
+) -> None:
+    gateway = await start(linger_seconds=0)
+    assert await ready(gateway) == 503
+    replica = await gateway.add(new_replica("replica-0"))
+    assert await ready(gateway) == 200
+    await replica.kill()
+    await gateway.until(lambda: not gateway.gateway.fleet.ready, what="the loss of the replica")
+    assert await ready(gateway) == 200, "clients must reach somebody who tells them 503"
+    await gateway.gateway.drain()
+    assert await ready(gateway) == 503
+
+
+async def test_a_gateway_that_no_replica_comes_to_says_so_itself(start: Start) -> None:
+    gateway = await start(alone_seconds=0)
+    assert await ready(gateway) == 200
+
+
 async def test_an_idle_replica_is_asked_for_a_token(start: Start, new_replica: NewReplica) -> None:
     gateway = await start(canary_idle_seconds=0.1)
     replica = await gateway.add(new_replica("replica-0"))

@@ -55,6 +55,6 @@ def _container(owner: Owner, settings: Settings) -> Object:
             environment.port(names.PORT_NAME_REPLICAS, names.REPLICA_PORT),
             environment.port(names.PORT_NAME_STATUS, names.STATUS_PORT),
         ],
-        "readinessProbe": environment.probe("/health", names.HTTP_PORT, period=2, failures=2),
+        "readinessProbe": environment.probe("/ready", names.STATUS_PORT, period=2, failures=2),
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
     }
