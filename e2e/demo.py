@@ -146,9 +146,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
     with steps.step("a model to serve", own_progress=True):
         model = ensure_model(console)
     asks = mixed(options.streams, options.max_tokens)
+    with steps.step("a Kubernetes cluster on this machine", own_progress=True):
+        cluster.up()
     try:
-        with steps.step("a Kubernetes cluster on this machine", own_progress=True):
-            cluster.up()
         service = set_up(cluster, steps, model)
         url = cluster.gateway_url(service.name)
         with steps.step("a chat, streamed with the openai client", own_progress=True):
@@ -162,10 +162,19 @@ def run(options: argparse.Namespace, console: Console) -> int:
         return 0 if report.verdict.clean else 1
     finally:
         if options.keep:
+            with steps.step("the dead node brought back"):
+                revive(cluster)
             console.print(how_to_use(cluster, options.name), highlight=False, markup=False)
         else:
             with steps.step("cluster down"):
                 cluster.down()
+
+
+def revive(cluster: Cluster) -> None:
+    """Bring back whatever node is dead, for the person who goes on with the cluster."""
+    for node in cluster.nodes:
+        if not node.alive:
+            cluster.heal_node(node.name)
 
 
 def how_to_use(cluster: Cluster, name: str) -> str:
