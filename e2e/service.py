@@ -111,6 +111,11 @@ class Service:
         """Its conditions by type."""
         return {item["type"]: item for item in self.get().get("status", {}).get("conditions", [])}
 
+    def is_at_rest(self) -> bool:
+        """Nothing of it is being rolled out, replaced or drained."""
+        conditions = self.conditions()
+        return all(conditions.get(kind, {}).get("status") == "False" for kind in ("Progressing", "Draining"))
+
     def pods(self, component: str) -> list[Pod]:
         """Its Pods of one component (gateway, coordinator, replica), terminating ones included."""
         selector = f"{names.LABEL_SERVICE}={self.name},{names.LABEL_COMPONENT}={component}"

@@ -43,6 +43,10 @@ def spoiled(cluster: Cluster) -> Iterator[str]:
         cluster.kubectl("create", "namespace", NAMESPACE)
         apply_model_volume(cluster.kubectl, root, namespace=NAMESPACE, name="spoiled-models")
         yield NAMESPACE
+        # A namespace with Pods in it sleeps on half of their grace period before it looks again: empty it first.
+        cluster.kubectl("-n", NAMESPACE, "delete", "llmservices", "--all")
+        gone = ("-n", NAMESPACE, "wait", "--for=delete", "pods", "--all", "--timeout=120s")
+        cluster.kubectl(*gone, timeout=130)
         cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=120s", timeout=130)
         cluster.kubectl("delete", "pv", "spoiled-models")
 

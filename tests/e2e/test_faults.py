@@ -18,10 +18,9 @@ ENGINE = "ray::EngineActor"
 
 
 def busiest(service: Service) -> Pod:
-    """The replica with the most streams right now."""
+    """The live replica with the most streams right now."""
     streams = service.observer()()
-    name = max(streams, key=lambda replica: streams[replica])
-    return next(pod for pod in service.live("replica") if pod.name == name)
+    return max(service.live("replica"), key=lambda pod: streams.get(pod.name, 0))
 
 
 def spread(cluster: Cluster, service: Service) -> str:
