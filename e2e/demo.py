@@ -23,7 +23,7 @@ from e2e.install import ROOT, apply_model_volume, apply_service, install_chart, 
 from e2e.report import Report
 from e2e.service import Service, wait_for
 from e2e.steps import Steps
-from e2e.traffic import Ask, Stream, Traffic, mixed, run_undisturbed
+from e2e.traffic import Ask, Stream, Traffic, TrafficError, mixed, run_undisturbed
 from examples.tiny_model.errors import TinyModelError
 from examples.train_tiny_model import ensure_model
 
@@ -221,7 +221,7 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _stop)
     try:
         return run(options, console)
-    except (DemoError, CommandError, TimeoutError, ValueError) as error:
+    except (DemoError, TrafficError, CommandError, TimeoutError, ValueError) as error:
         console.print(f"[red]the demo failed:[/] {error}")
         return 1
     except (ClusterError, TinyModelError) as error:

@@ -144,7 +144,13 @@ class Traffic:
         self.changed.set()
 
 
+class TrafficError(Exception):
+    """Streams to which nothing was done did not end well; the message has what one client saw."""
+
+
 def run_undisturbed(*, url: str, model: str, asks: Sequence[Ask]) -> dict[str, Outcome]:
-    """The same requests with nothing happening to them: what a disturbed run is compared with."""
+    """The same requests with nothing happening to them: what a disturbed run is compared with. Raises TrafficError."""
     streams = asyncio.run(Traffic(url=url, model=model, asks=asks).run())
+    if failed := [stream for stream in streams if stream.error]:
+        raise TrafficError(f"{len(failed)} of {len(streams)} streams failed undisturbed, the first: {failed[0].error}")
     return {stream.ask.name: stream.outcome for stream in streams}

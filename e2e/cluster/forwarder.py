@@ -28,8 +28,11 @@ from e2e.cluster.ports import free_ports
 Address = tuple[str, int]
 
 SELECTOR = "app.kubernetes.io/name=coxswain,coxswain.dev/service,!service.kubernetes.io/headless"
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.5
 CONNECT_SECONDS = 0.5
+PATIENCE_SECONDS = 5.0
+"""How long a new connection is held while no gateway takes it: what is Ready by now is known here a moment later."""
+RETRY_SECONDS = 0.1
 SHUN_SECONDS = 5.0
 """An address that did not answer is tried last for this long."""
 SILENCE_MILLISECONDS = 10_000
@@ -75,7 +78,8 @@ class Rota:
 class Forwarder:
     """Listens on one port per service and one for the oldest, and knows the addresses behind them."""
 
-    def __init__(self, report: Path, port: int) -> None:
+    def __init__(self, report: Path, port: int, *, patience: float = PATIENCE_SECONDS) -> None:
+        self._patience = patience
         self._report = report
         self._port = port
         self._known: dict[str, list[Address]] = {}
@@ -134,6 +138,12 @@ class Forwarder:
             writer.transport.abort()
 
     async def _connect(self, service: str | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        deadline = time.monotonic() + self._patience
+        while (found := await self._try_all(service)) is None and time.monotonic() < deadline:
+            await asyncio.sleep(RETRY_SECONDS)
+        return found
+
+    async def _try_all(self, service: str | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         for address in self._rota.order(self.addresses(service), time.monotonic()):
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):

@@ -127,10 +127,23 @@ async def test_an_address_that_is_silent_is_passed_over(forwarder: tuple[Forward
             filler.close()
 
 
-async def test_without_a_gateway_the_connection_ends(forwarder: tuple[Forwarder, int, Path]) -> None:
-    _, port, report = forwarder
+async def test_without_a_gateway_the_connection_ends(tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    forward = Forwarder(tmp_path / "gateways.json", port, patience=0.0)
+    await forward.start()
     assert await ask(port) == b""
-    assert json.loads(report.read_text()) == {}
+    assert json.loads((tmp_path / "gateways.json").read_text()) == {}
+    await forward.close()
+
+
+async def test_a_connection_that_comes_just_before_its_gateway_is_held(
+    forwarder: tuple[Forwarder, int, Path],
+) -> None:
+    forward, port, _ = forwarder
+    early = asyncio.create_task(ask(port))
+    async with gateway(b"one") as one:
+        await forward.learn({"default/tiny": [one]})
+        assert await early == b"one hello\n"
 
 
 async def test_each_service_keeps_its_port_and_the_oldest_has_the_common_one(

@@ -16,7 +16,7 @@ from e2e.cluster import Cluster, leftovers
 from e2e.compare import Comparison, Outcome, compare
 from e2e.install import apply_model_volume, apply_service, install_chart, restrict
 from e2e.service import Service, wait_for
-from e2e.traffic import Stream, Traffic, mixed
+from e2e.traffic import Stream, Traffic, mixed, run_undisturbed
 from examples.train_tiny_model import ensure_model
 
 NAME = "coxswain-tests"
@@ -72,8 +72,8 @@ class UnderTraffic:
     def undisturbed(self) -> dict[str, Outcome]:
         """The same requests with nothing happening, once per test session."""
         if self.expected is None:
-            streams = asyncio.run(self._traffic().run())
-            self.expected = {stream.ask.name: stream.outcome for stream in streams}
+            url = self.cluster.gateway_url(self.service.name)
+            self.expected = run_undisturbed(url=url, model="tiny", asks=mixed(self.count, self.max_tokens))
         return self.expected
 
     def verdict(self, act: Callable[[], object], *, silence: float = 180) -> tuple[Comparison, list[Stream]]:
