@@ -139,7 +139,7 @@ class Forwarder:
 
     async def _connect(self, service: str | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         deadline = time.monotonic() + self._patience
-        while (found := await self._try_all(service)) is None and time.monotonic() < deadline:
+        while (found := await self._try_all(service)) is None and time.monotonic() < deadline:  # noqa: ASYNC110 - others' state
             await asyncio.sleep(RETRY_SECONDS)
         return found
 
