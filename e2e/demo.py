@@ -18,10 +18,11 @@ from openai import OpenAI
 from rich.console import Console
 
 from e2e.cluster import Cluster, ClusterError, CommandError
+from e2e.cluster.waiting import wait_until
 from e2e.compare import Outcome, compare
 from e2e.install import ROOT, apply_model_volume, apply_service, install_chart, restrict
 from e2e.report import Report
-from e2e.service import Service, wait_for
+from e2e.service import Service
 from e2e.steps import Steps
 from e2e.traffic import Ask, Stream, Traffic, TrafficError, mixed, run_undisturbed
 from examples.tiny_model.errors import TinyModelError
@@ -86,7 +87,7 @@ async def strike(service: Service, cluster: Cluster, traffic: Traffic, victim: s
 def wait_replaced(service: Service, loss: Loss) -> float:
     """Until replicas and coordinator are whole again on the nodes that live; seconds since the loss."""
     service.wait_replicas(REPLICAS, off=loss.node)
-    wait_for(lambda: service.live("coordinator", off=loss.node) or None, what="a coordinator elsewhere", timeout=120)
+    wait_until(lambda: service.live("coordinator", off=loss.node), what="a coordinator elsewhere", timeout=120)
     return time.monotonic() - loss.at
 
 

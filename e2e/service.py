@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import signal
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -20,8 +19,8 @@ import msgspec
 
 from coxswain_crds import names
 from coxswain_protocol.status import GatewayStatus, ServiceStatus
+from e2e.cluster.waiting import wait_until
 
-Found = TypeVar("Found")
 Status = TypeVar("Status", GatewayStatus, ServiceStatus)
 
 
@@ -84,17 +83,6 @@ class Pod:
                 os.kill(pid, signal.SIGKILL)
 
 
-def wait_for(look: Callable[[], Found | None], *, what: str, timeout: float, period: float = 0.25) -> Found:
-    """Look every `period` seconds until there is something. Raises TimeoutError that says `what` was waited for."""
-    deadline = time.monotonic() + timeout
-    while True:
-        if (found := look()) is not None and found is not False:
-            return found
-        if time.monotonic() >= deadline:
-            raise TimeoutError(f"waited {timeout:g} s for {what}")
-        time.sleep(period)
-
-
 @dataclass(frozen=True)
 class Service:
     """One LLMService of a running cluster."""
@@ -137,11 +125,11 @@ class Service:
     def wait_replicas(self, count: int, *, off: str | None = None, timeout: float = 180.0) -> list[Pod]:
         """Until exactly `count` replicas are Ready (not on node `off`), with their gateways seeing them."""
 
-        def look() -> list[Pod] | None:
+        def look() -> list[Pod]:
             live = self.live("replica", off=off)
-            return live if len(live) == count and {pod.name for pod in live} <= self.members() else None
+            return live if len(live) == count and {pod.name for pod in live} <= self.members() else []
 
-        return wait_for(look, what=f"{count} Ready replicas of {self.name}", timeout=timeout, period=0.5)
+        return wait_until(look, what=f"{count} Ready replicas of {self.name}", timeout=timeout, period=0.5)
 
     def gateways(self) -> list[GatewayStatus]:
         """What each gateway that answers says of itself and its members."""

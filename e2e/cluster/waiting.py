@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from e2e.cluster.errors import ClusterError
 
+Found = TypeVar("Found")
 
-def wait_until(ready: Callable[[], bool], *, what: str, timeout: float, period: float = 0.05) -> None:
-    """Ask `ready` every `period` seconds until it says yes.
 
-    Raises ClusterError naming `what` after `timeout` seconds.
+class TooLateError(ClusterError, TimeoutError):
+    """What was waited for did not come in time; the message says what."""
+
+
+def wait_until(look: Callable[[], Found], *, what: str, timeout: float, period: float = 0.05) -> Found:
+    """Look every `period` seconds until there is something (that is, something true), and return it.
+
+    Raises TooLateError naming `what` after `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
-    while not ready():
+    while not (found := look()):
         if time.monotonic() > deadline:
-            raise ClusterError(f"waited {timeout:g} s for {what}")
+            raise TooLateError(f"waited {timeout:g} s for {what}")
         time.sleep(period)
+    return found

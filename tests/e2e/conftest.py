@@ -13,9 +13,10 @@ import pytest
 from rich.console import Console
 
 from e2e.cluster import Cluster, leftovers
+from e2e.cluster.waiting import wait_until
 from e2e.compare import Comparison, Outcome, compare
 from e2e.install import apply_model_volume, apply_service, install_chart, restrict
-from e2e.service import Service, wait_for
+from e2e.service import Service
 from e2e.traffic import Stream, Traffic, mixed, run_undisturbed
 from examples.train_tiny_model import ensure_model
 
@@ -54,7 +55,7 @@ def service(cluster: Cluster) -> Service:
     """The example service, whole and at rest: three Ready replicas that both gateways see, no roll-out under way."""
     service = Service(cluster.kubectl, "tiny")
     service.wait_ready()
-    wait_for(service.is_at_rest, what="the end of earlier roll-outs", timeout=240, period=1)
+    wait_until(service.is_at_rest, what="the end of earlier roll-outs", timeout=240, period=1)
     service.wait_replicas(REPLICAS)
     return service
 

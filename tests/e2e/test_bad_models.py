@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from e2e.cluster import Cluster
+from e2e.cluster.waiting import wait_until
 from e2e.install import apply_model_volume
-from e2e.service import Service, wait_for
+from e2e.service import Service
 from tests.e2e.conftest import UnderTraffic
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
@@ -66,10 +67,10 @@ def test_spoiled_models_become_conditions(cluster: Cluster, spoiled: str, under_
     for name, (_, reason) in SPOILED.items():
         service = Service(cluster.kubectl, name, spoiled)
 
-        def explained(service: Service = service, reason: str = reason) -> str | None:
+        def explained(service: Service = service, reason: str = reason) -> str:
             condition = service.conditions().get("WorkloadsReady", {})
-            return str(condition["message"]) if condition.get("reason") == reason else None
+            return str(condition["message"]) if condition.get("reason") == reason else ""
 
-        message = wait_for(explained, what=f"{name} to say {reason}", timeout=120, period=1)
+        message = wait_until(explained, what=f"{name} to say {reason}", timeout=120, period=1)
         assert "spec.model.uri" in message
     under_traffic.assert_clean(lambda: None)

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from e2e.cluster import Cluster
+from e2e.cluster.waiting import wait_until
 from e2e.demo import choose_victim, strike, wait_replaced
-from e2e.service import Service, wait_for
+from e2e.service import Service
 from e2e.traffic import Traffic, mixed
 from tests.e2e.conftest import UnderTraffic
 
@@ -26,7 +27,7 @@ def test_a_node_dies_under_twenty_streams(cluster: Cluster, service: Service, un
         assert wait_replaced(service, loss) < 120
     finally:
         cluster.heal_node(victim)
-    wait_for(lambda: len(service.pods("replica")) == 3 or None, what="the healed node's old Pod gone", timeout=90)
+    wait_until(lambda: len(service.pods("replica")) == 3, what="the healed node's old Pod gone", timeout=90)
 
 
 def test_the_same_requests_twice_give_the_same_tokens(under_traffic: UnderTraffic) -> None:

@@ -8,8 +8,9 @@ import time
 import pytest
 
 from e2e.cluster import Cluster
+from e2e.cluster.waiting import wait_until
 from e2e.install import SYSTEM_NAMESPACE
-from e2e.service import Pod, Service, wait_for
+from e2e.service import Pod, Service
 from tests.e2e.conftest import UnderTraffic
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
@@ -56,7 +57,7 @@ def test_replica_pod_deleted(cluster: Cluster, service: Service, under_traffic: 
 
 def test_coordinator_killed(service: Service, under_traffic: UnderTraffic) -> None:
     under_traffic.assert_clean(lambda: service.live("coordinator")[0].kill("coxswain_workers.coordinator"))
-    wait_for(service.coordinator, what="the coordinator back", timeout=60)
+    wait_until(service.coordinator, what="the coordinator back", timeout=60)
 
 
 def test_both_operators_killed(cluster: Cluster, service: Service, under_traffic: UnderTraffic) -> None:
@@ -125,7 +126,7 @@ def test_node_cut_off_and_healed(cluster: Cluster, service: Service, under_traff
         service.wait_replicas(3, off=victim)
     finally:
         cluster.heal_node(victim)
-    wait_for(lambda: len(service.pods("replica")) == 3 or None, what="the healed node's old Pod gone", timeout=90)
+    wait_until(lambda: len(service.pods("replica")) == 3, what="the healed node's old Pod gone", timeout=90)
 
 
 def test_node_drained(cluster: Cluster, service: Service, under_traffic: UnderTraffic) -> None:
@@ -175,11 +176,11 @@ def test_changed_spec_rolls_every_replica(cluster: Cluster, service: Service, un
             lambda: cluster.kubectl("patch", "llmservice", service.name, "--type=merge", "-p", patch) and None
         )
 
-        def rolled() -> bool | None:
+        def rolled() -> bool:
             live = service.live("replica")
-            return (len(live) == 3 and not before & {pod.uid for pod in service.pods("replica")}) or None
+            return len(live) == 3 and not before & {pod.uid for pod in service.pods("replica")}
 
-        wait_for(rolled, what="every replica replaced", timeout=240, period=1)
+        wait_until(rolled, what="every replica replaced", timeout=240, period=1)
     finally:
         cluster.kubectl(
             "patch", "llmservice", service.name, "--type=merge", "-p", '{"spec": {"model": {"revision": null}}}'

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from e2e.cluster import Cluster, CommandError
-from e2e.service import Service, wait_for
+from e2e.cluster.waiting import wait_until
+from e2e.service import Service
 
 pytestmark = pytest.mark.e2e
 
@@ -52,7 +53,7 @@ def test_scale_up_and_down(cluster: Cluster, service: Service) -> None:
     finally:
         cluster.kubectl("scale", "llmservice", service.name, "--replicas=3")
     service.wait_replicas(3)
-    wait_for(lambda: len(service.pods("replica")) == 3 or None, what="three replica Pods", timeout=60)
+    wait_until(lambda: len(service.pods("replica")) == 3, what="three replica Pods", timeout=60)
 
 
 WRONG = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from e2e.cluster import Cluster
+from e2e.cluster.waiting import wait_until
 from e2e.install import SYSTEM_NAMESPACE, apply_service, install_chart
-from e2e.service import Service, wait_for
+from e2e.service import Service
 from tests.e2e.conftest import UnderTraffic
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
@@ -45,7 +46,11 @@ def test_deleted_service_leaves_nothing(cluster: Cluster, service: Service) -> N
     assert of_the_service(cluster, service.name)
     try:
         cluster.kubectl("delete", "llmservice", service.name)
-        gone = lambda: not of_the_service(cluster, service.name) or None  # noqa: E731
-        wait_for(gone, what=f"every object of {service.name} to go", timeout=120, period=1)
+        wait_until(
+            lambda: not of_the_service(cluster, service.name),
+            what=f"every object of {service.name} to go",
+            timeout=120,
+            period=1,
+        )
     finally:
         apply_service(cluster.kubectl).wait_ready()

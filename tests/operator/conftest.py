@@ -19,6 +19,7 @@ import pytest
 
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.ports import free_ports
+from e2e.cluster.waiting import wait_until
 from tests.crds.conftest import Client
 
 MANIFESTS = Path(__file__).parents[2] / "crds" / "manifests"
@@ -29,14 +30,7 @@ Object = dict[str, Any]
 
 def eventually(check: Callable[[], Any], what: str, *, timeout: float = 30.0) -> Any:
     """The first true answer of `check`. Fails with what was waited for."""
-    deadline = time.monotonic() + timeout
-    while True:
-        found = check()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {timeout:.0f} s for {what}")
-        time.sleep(0.05)
+    return wait_until(check, what=what, timeout=timeout)
 
 
 @dataclass
