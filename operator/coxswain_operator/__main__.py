@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import coxswain_protocol.early_exit  # noqa: F401 - first of all
+
+# isort: split
 import asyncio
 import logging
 import sys
