@@ -132,9 +132,16 @@ class ControlPlane:
             self.__dict__.pop("_tls", None)
 
     def start_api_server(self) -> None:
-        """Start the API server (again), at the same address and with the same data; returns when it is ready."""
+        """Start the API server (again), at the same address and with the same data; returns when it is ready.
+
+        A controller manager that outlived the outage begins anew, as one that lost its leader's lease does elsewhere:
+        the old one would take its own deafness for the nodes' silence, and evict their Pods.
+        """
         self._api_server.start([*self.enter, *self._servers.api_server(), *self.api_server_flags], tied=self._tied)
         self._wait_ready()
+        if self._controllers.pid is not None:
+            self._controllers.stop(signal.SIGKILL)
+            self._start_clients()
 
     def stop_api_server(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End the API server by this signal, and by SIGKILL after ten seconds: open watches would hold it for a minute.
