@@ -36,16 +36,19 @@ class Request(Protocol):
     @property
     def arrival(self) -> float:
         """When the gateway got it."""
+
     @property
     def prompt_tokens(self) -> int: ...
     @property
     def hashes(self) -> Sequence[int]:
         """Chained hashes of the prompt's full blocks."""
+
     @property
     def priority(self) -> int: ...
     @property
     def deadline(self) -> float | None:
         """Absolute time at which the whole answer is due."""
+
     @property
     def tenant(self) -> str: ...
     @property
@@ -53,6 +56,7 @@ class Request(Protocol):
     @property
     def emitted(self) -> int:
         """Output tokens seen so far, counted up to now."""
+
     @property
     def engine(self) -> int | None:
         """Where it is queued or runs; None while the policy holds it."""
@@ -68,6 +72,7 @@ class Engine(Protocol):
     @property
     def timing(self) -> Timing:
         """Its cost model, as fitted from its steps."""
+
     @property
     def accelerator(self) -> str: ...
     @property
@@ -79,33 +84,43 @@ class Engine(Protocol):
     @property
     def running(self) -> int:
         """Sequences admitted."""
+
     @property
     def waiting(self) -> int:
         """Sequences queued in the engine."""
+
     @property
     def decoding(self) -> int:
         """Admitted sequences past their prefill."""
+
     @property
     def pending_prefill(self) -> int:
         """Prompt tokens queued or admitted and not yet computed; a queued prompt counts whole."""
+
     @property
     def context(self) -> int:
         """KV tokens held by admitted sequences, carried forward to now at a token per decode step."""
+
     @property
     def free_blocks(self) -> int:
         """Blocks that no sequence holds (reusable ones too)."""
+
     @property
     def waiting_blocks(self) -> int:
         """Blocks that the queued sequences' prompts will take."""
+
     @property
     def preemptions(self) -> int:
         """Since the start."""
+
     @property
     def requests(self) -> Sequence[Request]:
         """Admitted and queued, in the engine's order."""
+
     @property
     def step_tokens(self) -> int:
         """Tokens it computes in one step at most (the policy may change it)."""
+
     @property
     def busy_until(self) -> float:
         """When its current step ends, predicted; now when it is idle."""
@@ -121,6 +136,7 @@ class Cluster(Protocol):
     @property
     def engines(self) -> Mapping[int, Engine]:
         """Those that live and are not leaving."""
+
     @property
     def objectives(self) -> Objectives: ...
     @property
@@ -131,25 +147,34 @@ class Cluster(Protocol):
 
     def cached(self, request: Request, engine: int) -> int:
         """Prompt tokens of `request` that `engine` is known (by its KV events) to hold."""
+
     def holders(self, request: Request) -> Mapping[int, int]:
         """The same for every engine that holds any."""
+
     def dispatch(self, request: Request, engine: int, *, rank: float = 0.0, hold: bool = False) -> None:
         """Queue `request` (not yet dispatched, or taken back) in an engine; a lower rank is admitted earlier, equal
         ranks in order of dispatch. With `hold`, the sequence stays, its blocks held, after its prefill, until `place`
         says where it decodes; without, it decodes where it is."""
+
     def place(self, request: Request, engine: int) -> None:
         """Decode a request that is on hold on `engine`: its KV travels there (nothing to do for the same engine)."""
+
     def move(self, request: Request, engine: int) -> None:
         """Migrate a running request live: KV is copied while it decodes, the rest at a step boundary."""
+
     def take_back(self, request: Request) -> None:
         """Withdraw a request from its engine: it is with the policy again; tokens emitted stay emitted, KV is given up
         (the engine's prefix cache may keep it)."""
+
     def shed(self, request: Request, reason: str) -> None:
         """Refuse it (HTTP 429): only a request that has emitted nothing."""
+
     def limit(self, engine: int, *, step_tokens: int) -> None:
         """Bound the engine's steps from the next one on."""
+
     def start(self, accelerator: str | None = None) -> None:
         """Ask for one more engine; it joins after its start-up time."""
+
     def stop(self, engine: int) -> None:
         """Have an engine leave: it takes nothing new, and goes when what it runs has ended or moved."""
 
@@ -160,23 +185,32 @@ class Policy(Protocol):
     @property
     def period(self) -> float | None:
         """Seconds between two ticks; None for none."""
+
     def begin(self, cluster: Cluster) -> None:
         """Before everything else, and again after a restart of the scheduler: keep `cluster`, look at its engines."""
+
     def arrived(self, request: Request) -> None:
         """A new request, or one whose engine was lost (then it has perhaps emitted tokens). Dispatch it, hold it, or
         shed it."""
+
     def prefilled(self, request: Request) -> None:
         """A request dispatched with `hold` has been prefilled: `place` it now or later."""
+
     def ended(self, request: Request) -> None:
         """Finished or cancelled; its blocks are free."""
+
     def stepped(self, engine: Engine) -> None:
         """The engine's batch has changed: something was admitted, prefilled, preempted, or ended, or it fell idle."""
+
     def tick(self) -> None:
         """`period` seconds have passed."""
+
     def joined(self, engine: Engine) -> None:
         """A new engine is ready."""
+
     def lost(self, engine: int) -> None:
         """An engine died; its requests follow one by one through `arrived`."""
+
     def explain(self, request: Request) -> str:
         """One line on the last decision about `request`: candidates, predicted TTFT, inter-token time and cost of each,
         and the rule that chose. Rendered only when asked for."""
