@@ -17,7 +17,7 @@ from coxswain_gateway.statistics import Statistics
 from coxswain_gateway.streams import Streams
 from coxswain_protocol.messages import Beat, Blocks, Hello, Leaving, Step
 from coxswain_protocol.status import GatewayStatus
-from coxswain_scheduler.dispatch import Dispatcher
+from coxswain_scheduler.dispatch import Dispatcher, Prompt
 
 log = logging.getLogger(__name__)
 
@@ -104,9 +104,9 @@ class Fleet:
         self._dispatcher.reported(member.key, step.load)
         self._dispatcher.stepped(member.key, step.event)
         if step.removed:
-            self._dispatcher.prefixes.removed(member.key, step.removed)
+            self._dispatcher.removed(member.key, step.removed)
         if step.stored:
-            self._dispatcher.prefixes.stored(member.key, step.stored)
+            self._dispatcher.stored(member.key, step.stored)
         for chunk in step.chunks:
             if member.canary is not None and self._canary.take(member, chunk, now):
                 self._welcomed()
@@ -116,7 +116,7 @@ class Fleet:
     def blocks(self, member: Member, blocks: Blocks) -> None:
         """All the KV blocks that the replica can reuse."""
         self._heard(member)
-        self._dispatcher.prefixes.replace(member.key, blocks.hashes)
+        self._dispatcher.holds(member.key, blocks.hashes)
 
     def leaving(self, member: Member, leaving: Leaving) -> None:
         """The replica drains."""
@@ -172,7 +172,7 @@ class Fleet:
 
     def predicted_wait(self) -> float:
         """Seconds after which a new request may expect its turn, at the best replica."""
-        decision = self._dispatcher.choose([member.key for member in self.members.open()], ())
+        decision = self._dispatcher.choose(Prompt(0), among=[member.key for member in self.members.open()])
         return decision.chosen.ttft if decision else self._settings.hold_seconds
 
     def cost_errors(self) -> dict[tuple[str, str, str], float]:

@@ -16,7 +16,7 @@ from coxswain_gateway.settings import Settings
 from coxswain_gateway.statistics import Statistics
 from coxswain_gateway.token_log import GapError
 from coxswain_protocol.messages import Abort, Chunk, EngineInfo, Finish, Submit
-from coxswain_scheduler.dispatch import Decision, Dispatcher
+from coxswain_scheduler.dispatch import Decision, Dispatcher, Prompt
 from coxswain_scheduler.resuming import best_places
 
 log = logging.getLogger(__name__)
@@ -162,8 +162,8 @@ class Streams:
     def _place(self, generation: Generation) -> None:
         candidates = self._candidates(generation)
         places, faithful = best_places(generation.origin, _infos(candidates), exact=self._exact)
-        tokens = (*generation.log.prompt, *generation.log.output)
-        decision = self._dispatcher.choose(places, tokens)
+        prompt = self._dispatcher.prompt((*generation.log.prompt, *generation.log.output))
+        decision = self._dispatcher.choose(prompt, among=places)
         if decision is None:
             self._hold(generation)
             return
@@ -172,18 +172,19 @@ class Streams:
         if not faithful:
             self._statistics.inexact_replays += 1
             generation.origin = candidates[decision.member].info
-        self._submit(generation, candidates[decision.member], decision)
+        self._submit(generation, candidates[decision.member], prompt, decision)
 
-    def _submit(self, generation: Generation, member: Member, decision: Decision) -> None:
+    def _submit(self, generation: Generation, member: Member, prompt: Prompt, decision: Decision[str]) -> None:
         request = generation.log.next_attempt()
         generation.member = member
         generation.replica = member.replica
         generation.fruitless += 1
         member.streams[request.id] = generation
         self._statistics.replayed_tokens += len(request.output)
-        uncached = decision.chosen.prompt - decision.chosen.cached
-        self._dispatcher.assigned(member.key, request.id, uncached)
-        log.debug("dispatched: %s", decision.explain(), extra={"request_id": request.id, "replica": member.replica})
+        self._dispatcher.assigned(member.key, request.id, decision.uncached, prompt)
+        if log.isEnabledFor(logging.DEBUG):
+            where = {"request_id": request.id, "replica": member.replica}
+            log.debug("dispatched: %s", decision.explain(), extra=where)
         member.send(Submit(request))
 
     def _hold(self, generation: Generation) -> None:

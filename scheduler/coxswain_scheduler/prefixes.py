@@ -1,61 +1,147 @@
-"""Which replica holds the KV of which prompt prefix, as far as this gateway has been told.
+"""Which engine holds the KV of which prompt prefix, as far as anybody was told.
 
-Block hashes are chained (each covers everything before it), so equal hashes mean equal prefixes, and the longest
-run of known hashes from the start is the prefix a replica need not compute again.
+Block hashes are chained (each covers everything before it), so equal hashes mean equal prefixes; and an engine that
+holds a block practically holds all before it, since it gives up the end of a prefix first. So the deeper a block, the
+fewer hold it, and the depths at which holders fall away are found by halving, not by asking for every block. Of an
+engine that gave up a middle block too much may be believed, which costs a prediction and nothing else.
+
+Holders of a block are the bits of one integer. Blocks stored in a run share that integer, and a dictionary from
+integers to integers is nothing that the garbage collector looks into, however large it grows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+
+_SLACK = 1024
+"""Blocks given up that an engine's list may name before it is written anew."""
+
+
+class _Held:
+    """What one engine was said to store, to be able to forget all of it: eight bytes a block."""
+
+    __slots__ = ("bit", "blocks", "live")
+
+    def __init__(self, seat: int) -> None:
+        self.bit = 1 << seat
+        self.blocks = array("Q")
+        self.live = 0
 
 
 class PrefixIndex:
-    """Holders of KV blocks by hash; members are named by strings."""
+    """Holders of KV blocks by 64-bit hash (not negative). Engines are small integers: their masks' bits."""
 
     def __init__(self) -> None:
-        self._holders: dict[int, set[str]] = {}
-        self._held: dict[str, set[int]] = {}
+        self._holders: dict[int, int] = {}
+        self._held: dict[int, _Held] = {}
 
-    def stored(self, member: str, hashes: Iterable[int]) -> None:
-        """`member` can now reuse these blocks."""
-        held = self._held.setdefault(member, set())
+    def __len__(self) -> int:
+        """Different blocks known."""
+        return len(self._holders)
+
+    @property
+    def entries(self) -> int:
+        """Blocks known, once for each engine that holds them."""
+        return sum(held.live for held in self._held.values())
+
+    def stored(self, seat: int, hashes: Sequence[int]) -> None:
+        """`seat` can now reuse these blocks. Cheapest in chain order, where neighbours have the same holders."""
+        held = self._held.get(seat)
+        if held is None:
+            held = self._held[seat] = _Held(seat)
+        holders, bit = self._holders, held.bit
+        get = holders.get
+        before, after, live = 0, bit, held.live
         for block in hashes:
-            held.add(block)
-            self._holders.setdefault(block, set()).add(member)
+            mask = get(block, 0)
+            if mask != before:
+                before, after = mask, mask | bit
+            if mask != after:
+                holders[block] = after
+                live += 1
+        held.live = live
+        held.blocks.extend(hashes)
+        self._tidy(held)
 
-    def removed(self, member: str, hashes: Iterable[int]) -> None:
-        """`member` has given these blocks up; those it never had are ignored."""
-        held = self._held.get(member, set())
+    def removed(self, seat: int, hashes: Iterable[int]) -> None:
+        """`seat` has given these blocks up; those it never had are ignored."""
+        held = self._held.get(seat)
+        if held is not None:
+            self._forget(held, hashes)
+            self._tidy(held)
+
+    def replace(self, seat: int, hashes: Sequence[int]) -> None:
+        """`seat` holds exactly these blocks."""
+        self.drop(seat)
+        self.stored(seat, hashes)
+
+    def drop(self, seat: int) -> None:
+        """Nothing is known of `seat` any more."""
+        held = self._held.pop(seat, None)
+        if held is not None:
+            self._forget(held, held.blocks)
+
+    def levels(self, hashes: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """(depth, mask) with falling depth: the engines that hold so many leading blocks and not one more."""
+        get = self._holders.get
+        depth, end = 0, len(hashes)
+        while depth < end:
+            middle = (depth + end + 1) >> 1
+            if hashes[middle - 1] in self._holders:
+                depth = middle
+            else:
+                end = middle - 1
+        seen = 0
+        while depth:
+            mask = get(hashes[depth - 1], 0)
+            new = mask & ~seen
+            if new:
+                yield depth, new
+                seen |= new
+            depth = self._next(hashes, depth - 1, mask)
+
+    def hits(self, hashes: Sequence[int]) -> dict[int, int]:
+        """Leading blocks of `hashes` that each engine holds; engines that hold none are absent."""
+        return {seat: depth for depth, mask in self.levels(hashes) for seat in seats(mask)}
+
+    def _next(self, hashes: Sequence[int], end: int, mask: int) -> int:
+        """The greatest depth up to `end` that others than `mask` hold; 0 if there is none."""
+        get, depth = self._holders.get, 0
+        while depth < end:
+            middle = (depth + end + 1) >> 1
+            if get(hashes[middle - 1], 0) != mask:
+                depth = middle
+            else:
+                end = middle - 1
+        return depth
+
+    def _forget(self, held: _Held, hashes: Iterable[int]) -> None:
+        holders, bit = self._holders, held.bit
+        get = holders.get
+        before, after, live = bit, 0, held.live
         for block in hashes:
-            held.discard(block)
-            self._forget(member, block)
+            mask = get(block, 0)
+            if mask & bit:
+                if mask != before:
+                    before, after = mask, mask ^ bit
+                live -= 1
+                if after:
+                    holders[block] = after
+                else:
+                    del holders[block]
+        held.live = live
 
-    def replace(self, member: str, hashes: Iterable[int]) -> None:
-        """`member` holds exactly these blocks."""
-        self.drop(member)
-        self.stored(member, hashes)
+    def _tidy(self, held: _Held) -> None:
+        """Write the list of what an engine holds anew when more than half of it is no longer true."""
+        if len(held.blocks) > 2 * held.live + _SLACK:
+            get, bit = self._holders.get, held.bit
+            held.blocks = array("Q", (block for block in dict.fromkeys(held.blocks) if get(block, 0) & bit))
 
-    def drop(self, member: str) -> None:
-        """Nothing is known of `member` any more."""
-        for block in self._held.pop(member, set()):
-            self._forget(member, block)
 
-    def hits(self, hashes: Sequence[int]) -> dict[str, int]:
-        """Leading blocks of `hashes` that each member holds; members that hold none are absent."""
-        found: dict[str, int] = {}
-        running: set[str] | None = None
-        for depth, block in enumerate(hashes, start=1):
-            holders = self._holders.get(block)
-            running = set(holders or ()) if running is None else running & (holders or set())
-            if not running:
-                break
-            for member in running:
-                found[member] = depth
-        return found
-
-    def _forget(self, member: str, block: int) -> None:
-        holders = self._holders.get(block)
-        if holders is not None:
-            holders.discard(member)
-            if not holders:
-                del self._holders[block]
+def seats(mask: int) -> Iterator[int]:
+    """The numbers of the bits that are set, lowest first."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
