@@ -14,7 +14,7 @@ from coxswain_scheduler.batching import (
     BlockPool,
     IntegrityError,
     Limits,
-    Sequence,
+    TokenSequence,
     block_hashes,
     check_batcher,
 )
@@ -23,16 +23,16 @@ from coxswain_scheduler.batching.integrity import _check_writes
 BLOCK = 4
 
 
-def batcher(*, blocks: int = 64, max_num_seqs: int = 8, max_step_tokens: int = 32) -> Batcher:
+def batcher(*, blocks: int = 64, max_num_seqs: int = 8, max_step_tokens: int = 32) -> Batcher[TokenSequence]:
     limits = Limits(max_num_seqs=max_num_seqs, max_step_tokens=max_step_tokens)
     return Batcher(pool=BlockPool(size=blocks), block_size=BLOCK, limits=limits)
 
 
-def sequence(name: str, prompt: int, first: int = 0) -> Sequence:
-    return Sequence(name, prompt=range(first, first + prompt), block_size=BLOCK)
+def sequence(name: str, prompt: int, first: int = 0) -> TokenSequence:
+    return TokenSequence(name, prompt=range(first, first + prompt), block_size=BLOCK)
 
 
-def step(it: Batcher, *, ends: dict[str, int]) -> Batch:
+def step(it: Batcher[TokenSequence], *, ends: dict[str, int]) -> Batch[TokenSequence]:
     """One step; each sequence that samples gets a token, and leaves at the length that `ends` gives it."""
     batch = it.schedule()
     check_batcher(it, batch)
@@ -40,14 +40,14 @@ def step(it: Batcher, *, ends: dict[str, int]) -> Batch:
     check_batcher(it, batch)
     for entry in batch.entries:
         if entry.samples:
-            entry.sequence.tokens.append(1000)
+            entry.sequence.append(1000)
             if len(entry.sequence.tokens) >= ends[entry.sequence.id]:
                 it.remove(entry.sequence.id)
     check_batcher(it, batch)
     return batch
 
 
-def shape(batch: Batch) -> list[tuple[str, int, int, bool]]:
+def shape(batch: Batch[TokenSequence]) -> list[tuple[str, int, int, bool]]:
     return [(entry.sequence.id, entry.start, entry.count, entry.samples) for entry in batch.entries]
 
 
@@ -139,7 +139,7 @@ def test_every_sequence_ends_whatever_arrives_and_however_few_blocks_there_are(
     steps = 0
     while due or it.has_work():
         for name in [name for name, arrival in due.items() if arrival.at <= steps]:
-            it.add(Sequence(name, prompt=due.pop(name).prompt, block_size=BLOCK))
+            it.add(TokenSequence(name, prompt=due.pop(name).prompt, block_size=BLOCK))
         batch = step(it, ends=ends)
         assert batch.entries or not it.has_work(), "a step with work waiting computes something"
         steps += 1
@@ -156,7 +156,7 @@ def test_prefix_hits_are_those_of_a_set_of_all_prefixes_seen(prompts: list[list[
         name = str(index)
         hashes = block_hashes(prompt[:-1], block_size=BLOCK)
         expected = next((place for place, value in enumerate(hashes) if value not in seen), len(hashes)) * BLOCK
-        one = Sequence(name, prompt=prompt, block_size=BLOCK)
+        one = TokenSequence(name, prompt=prompt, block_size=BLOCK)
         it.add(one)
         while it.has_work():
             step(it, ends={name: len(prompt) + 1})

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from coxswain_scheduler.batching import BlockPool, IntegrityError, OutOfBlocksError, Sequence, check_pool
+from coxswain_scheduler.batching import BlockPool, IntegrityError, OutOfBlocksError, TokenSequence, check_pool
 
 
 class PoolMachine(RuleBasedStateMachine):
@@ -16,13 +16,13 @@ class PoolMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.pool = BlockPool(size=5)
-        self.sequences: list[Sequence] = []
+        self.sequences: list[TokenSequence] = []
         self.reusable: set[int] = set()
         self.released: list[int] = []
 
     @rule()
     def start(self) -> None:
-        self.sequences.append(Sequence(str(len(self.sequences)), prompt=[1], block_size=4))
+        self.sequences.append(TokenSequence(str(len(self.sequences)), prompt=[1], block_size=4))
 
     @precondition(lambda self: self.sequences)
     @rule(data=st.data())
@@ -54,7 +54,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert len(blocks) == expected
         self.pool.acquire(blocks)
         self.released = [value for value in self.released if value not in values[:expected]]
-        sequence = Sequence(str(len(self.sequences)), prompt=[1], block_size=4)
+        sequence = TokenSequence(str(len(self.sequences)), prompt=[1], block_size=4)
         sequence.blocks = blocks
         self.sequences.append(sequence)
 
@@ -94,7 +94,7 @@ def test_the_integrity_check_sees_a_block_that_leaked() -> None:
 
 def test_the_integrity_check_sees_a_block_given_twice() -> None:
     pool = BlockPool(size=2)
-    one, two = (Sequence(name, prompt=[1], block_size=4) for name in "ab")
+    one, two = (TokenSequence(name, prompt=[1], block_size=4) for name in "ab")
     one.blocks = two.blocks = [pool.allocate()]
     with pytest.raises(IntegrityError, match="block 0 has 1 holders, not 2"):
         check_pool(pool, [one, two])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from coxswain_scheduler.batching import Entry, Sequence
+from coxswain_scheduler.batching import Entry, TokenSequence
 from coxswain_workers.engine.interface import EngineOptions
 from coxswain_workers.engine.native import load_native
 from tests.checkpoints import write_checkpoint
@@ -43,7 +43,7 @@ def test_logits_and_greedy_tokens_equal_those_of_transformers(name: str, arithme
     for index, prompt in enumerate(prompts):
         with torch.no_grad():
             expected = reference(torch.tensor([prompt])).logits[0, -1]
-        sequence = Sequence(str(index), prompt=prompt, block_size=32)
+        sequence = TokenSequence(str(index), prompt=prompt, block_size=32)
         sequence.blocks = [3, 1, 2]
         got = engine._runner.run([Entry(sequence, 0, len(prompt), samples=True)])[0]
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=2e-5)

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coxswain_scheduler.batching import Batcher, BlockPool, Limits, Sequence, check_batcher
+from coxswain_scheduler.batching import Batcher, BlockPool, Limits, TokenSequence, check_batcher
 from coxswain_workers.engine.interface import EngineOptions
 from coxswain_workers.engine.native import load_native
 from coxswain_workers.engine.rows import BUCKETS, Rows, safe_rows
@@ -70,9 +70,9 @@ def companies(draw: st.DrawFn) -> Company:
 def run(runner: TorchRunner, company: Company) -> Iterator[tuple[int, int, torch.Tensor]]:
     """(text, tokens so far, logits of the next one) for every position that is sampled."""
     limits = Limits(max_num_seqs=company.max_num_seqs, max_step_tokens=company.max_step_tokens)
-    batcher = Batcher(pool=BlockPool(size=runner.num_blocks), block_size=BLOCK, limits=limits)
+    batcher: Batcher[TokenSequence] = Batcher(pool=BlockPool(size=runner.num_blocks), block_size=BLOCK, limits=limits)
     for index, (text, prompt) in enumerate(zip(company.texts, company.prompts, strict=True)):
-        batcher.add(Sequence(str(index), prompt=text[:prompt], block_size=BLOCK))
+        batcher.add(TokenSequence(str(index), prompt=text[:prompt], block_size=BLOCK))
     while batcher.has_work():
         batch = batcher.schedule()
         check_batcher(batcher, batch)
@@ -84,7 +84,7 @@ def run(runner: TorchRunner, company: Company) -> Iterator[tuple[int, int, torch
             if length == len(text):
                 batcher.remove(sequence.id)
             else:
-                sequence.tokens.append(text[length])
+                sequence.append(text[length])
 
 
 def alone(runner: TorchRunner, tokens: list[int]) -> torch.Tensor:

@@ -4,7 +4,7 @@ from coxswain_scheduler.batching.batcher import Batch, Batcher, Entry, Limits
 from coxswain_scheduler.batching.hashing import ROOT, block_hash, block_hashes
 from coxswain_scheduler.batching.integrity import IntegrityError, check_batcher, check_pool
 from coxswain_scheduler.batching.pool import BlockPool, OutOfBlocksError
-from coxswain_scheduler.batching.sequence import Sequence
+from coxswain_scheduler.batching.sequence import Sequence, TokenSequence
 
 __all__ = [
     "ROOT",
@@ -16,6 +16,7 @@ __all__ = [
     "Limits",
     "OutOfBlocksError",
     "Sequence",
+    "TokenSequence",
     "block_hash",
     "block_hashes",
     "check_batcher",

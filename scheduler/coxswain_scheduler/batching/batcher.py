@@ -1,19 +1,25 @@
 """What runs in the next step: decodes first, then prefills, then newcomers, under a budget of tokens and blocks.
 
-First come, first served. When a running sequence needs a block and none is free, the youngest running sequence gives
-all of its blocks back, waits at the head of the queue, and is later prefilled again from its tokens (preemption by
-recompute). The oldest is never the one to give way, and `Batcher.fits` keeps out what could not finish alone, so every
-sequence ends.
+By rank, then first come, first served. When a running sequence needs a block and none is free, the running sequence of
+the highest rank, among equals the youngest, gives all of its blocks back, waits at the head of its rank, and is later
+prefilled again from its tokens (preemption by recompute). The oldest of the lowest rank is never the one to give way,
+and `Batcher.fits` keeps out what could not finish alone, so every sequence ends.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Generic, TypeVar
 
-from coxswain_scheduler.batching.pool import BlockPool
+from coxswain_scheduler.batching.pool import BlockPool, Prefix
 from coxswain_scheduler.batching.sequence import Sequence
+
+S = TypeVar("S", bound=Sequence)
+
+_RANK = attrgetter("rank")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,31 +39,39 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Generic[S]):
     """`count` tokens of `sequence` from `start` on; `samples` when the last known token is among them."""
 
-    sequence: Sequence
+    sequence: S
     start: int
     count: int
     samples: bool
 
 
 @dataclass(slots=True)
-class Batch:
-    """One step: entries that decode (one token each) come before those that prefill."""
+class Batch(Generic[S]):
+    """One step."""
 
-    entries: list[Entry] = field(default_factory=list)
-    preempted: list[Sequence] = field(default_factory=list)
+    decodes: list[S] = field(default_factory=list)
+    """Sequences that continue by one token."""
+    prefills: list[Entry[S]] = field(default_factory=list)
+    preempted: list[S] = field(default_factory=list)
+    arriving: list[S] = field(default_factory=list)
+    """Admitted, to wait aside until their KV has come from elsewhere."""
+
+    _entries: list[Entry[S]] | None = None
+
+    @property
+    def entries(self) -> list[Entry[S]]:
+        """What to compute; decodes come before prefills. First to be asked before `commit`, and then the same."""
+        if self._entries is None:
+            self._entries = [Entry(sequence, sequence.computed, 1, True) for sequence in self.decodes] + self.prefills
+        return self._entries
 
     @property
     def prefill_tokens(self) -> int:
         """Tokens of entries that do more than continue by one."""
-        return sum(entry.count for entry in self.entries if entry.count > 1 or not entry.samples)
-
-    @property
-    def decode_sequences(self) -> int:
-        """Entries that continue by one token."""
-        return sum(entry.count == 1 and entry.samples for entry in self.entries)
+        return sum(entry.count for entry in self.prefills)
 
     @property
     def context(self) -> int:
@@ -65,131 +79,237 @@ class Batch:
         return sum(entry.start + entry.count for entry in self.entries)
 
 
-class Batcher:
-    """The queue and the running set of one engine. `schedule`, run the batch, append its tokens, `commit`."""
+class Batcher(Generic[S]):
+    """The queue and the running set of one engine. `schedule`, run the batch, `commit`, append its tokens.
+
+    Or, for as long as `horizon` says that the next steps are all alike, `advance`.
+    """
 
     def __init__(self, *, pool: BlockPool, block_size: int, limits: Limits) -> None:
         self.pool = pool
         self.block_size = block_size
         self.limits = limits
-        self.running: dict[str, Sequence] = {}
+        self.running: dict[str, S] = {}
         """In order of admission."""
-        self.waiting: deque[Sequence] = deque()
+        self.waiting: list[S] = []
+        self.aside: dict[str, S] = {}
+        """They hold blocks and compute nothing: their KV is on its way here, or they are to go on elsewhere."""
+        self.prefilling: set[str] = set()
+        """Of those running, the ones that do not decode yet."""
 
     def fits(self, tokens: int) -> bool:
         """Whether a sequence that grows to `tokens` tokens could ever finish here."""
         return -(-tokens // self.block_size) <= self.pool.size
 
-    def add(self, sequence: Sequence) -> None:
+    def add(self, sequence: S) -> None:
         """Queue a sequence that `fits`."""
-        self.waiting.append(sequence)
+        self.waiting.insert(bisect_right(self.waiting, sequence.rank, key=_RANK), sequence)
 
-    def remove(self, id: str) -> Sequence | None:  # noqa: A002
+    def remove(self, id: str) -> S | None:  # noqa: A002
         """Take a finished or aborted sequence out and free its blocks; None when there is none of that id."""
-        if sequence := self.running.pop(id, None):
+        if sequence := self.running.pop(id, None) or self.aside.pop(id, None):
             self._free(sequence)
             return sequence
-        for sequence in self.waiting:
+        for index, sequence in enumerate(self.waiting):
             if sequence.id == id:
-                self.waiting.remove(sequence)
-                return sequence
+                return self.waiting.pop(index)
         return None
 
+    def set_aside(self, id: str) -> None:  # noqa: A002
+        """Have a running sequence keep its blocks and compute nothing."""
+        self.aside[id] = self.running.pop(id)
+
+    def resume(self, id: str) -> None:  # noqa: A002
+        """Run a sequence that was set aside, or whose KV has arrived."""
+        self.running[id] = self.aside.pop(id)
+
     def has_work(self) -> bool:
-        """Whether `schedule` would find anything to run."""
+        """Whether `schedule` could find anything to run."""
         return bool(self.running or self.waiting)
 
-    def sequences(self) -> Iterator[Sequence]:
-        """Running, then waiting."""
+    def sequences(self) -> Iterator[S]:
+        """Running, then set aside, then waiting."""
         yield from self.running.values()
+        yield from self.aside.values()
         yield from self.waiting
 
-    def schedule(self) -> Batch:
+    def schedule(self) -> Batch[S]:
         """Choose the next step and hold the blocks it writes to."""
-        batch = Batch()
+        batch: Batch[S] = Batch()
+        prefills: list[S] = []
         budget = self.limits.max_step_tokens
-        for wants in (self._decodes(), self._prefills()):
-            for sequence in wants:
-                if budget and sequence.id in self.running:
-                    budget -= self._run(sequence, budget, batch)
-        if not batch.preempted:
+        for sequence in list(self.running.values()):
+            if sequence.id in self.prefilling:
+                prefills.append(sequence)
+            elif budget and sequence.id in self.running:
+                if len(sequence.blocks) * self.block_size <= sequence.computed and not self._make_room(
+                    sequence, 1, batch
+                ):
+                    continue
+                batch.decodes.append(sequence)
+                budget -= 1
+        for sequence in prefills:
+            if budget and sequence.id in self.running:
+                count = min(sequence.pending, budget)
+                if self._make_room(sequence, count, batch):
+                    self._enter(sequence, count, batch)
+                    budget -= count
+        if not batch.preempted and self.waiting:
             self._admit(budget, batch)
         return batch
 
-    def commit(self, batch: Batch) -> None:
+    def commit(self, batch: Batch[S]) -> None:
         """Say that the batch was computed: its full blocks become reusable. Call before appending new tokens."""
-        for entry in batch.entries:
-            sequence = entry.sequence
-            sequence.computed = entry.start + entry.count
-            full = sequence.computed // self.block_size
-            if full > sequence.registered:
-                for index, value in enumerate(sequence.hashes(full)[sequence.registered :], sequence.registered):
-                    self.pool.register(sequence.blocks[index], value)
-                sequence.registered = full
+        size = self.block_size
+        for sequence in batch.decodes:
+            sequence.computed += 1
+            if not sequence.computed % size:
+                self._register(sequence)
+        for entry in batch.prefills:
+            entry.sequence.computed = entry.start + entry.count
+            self._register(entry.sequence)
+            if entry.samples:
+                self.prefilling.discard(entry.sequence.id)
 
-    def _decodes(self) -> list[Sequence]:
-        return [sequence for sequence in self.running.values() if sequence.pending == 1]
+    def horizon(self) -> int:
+        """How many steps from now on only decode the sequences that run now, if none of them ends and nothing is added.
 
-    def _prefills(self) -> list[Sequence]:
-        return [sequence for sequence in self.running.values() if sequence.pending > 1]
+        0 when the next step does something else. What waits for room stays waiting meanwhile: decoding frees none.
+        (Unless a sequence generates, block by block, the very prompt that waits, which then starts a little later.)
+        """
+        running = self.running
+        if self.prefilling or not running or (self.waiting and self._startable()):
+            return 0
+        free = self.pool.free
+        if free >= len(running):
+            return free // len(running) * self.block_size
+        size = self.block_size
+        room = sorted(len(sequence.blocks) * size - sequence.computed for sequence in running.values())
+        return room[free]
 
-    def _run(self, sequence: Sequence, budget: int, batch: Batch) -> int:
-        """Give `sequence` up to `budget` tokens, preempting younger ones for blocks; how many it got."""
-        count = min(sequence.pending, budget)
-        while not self._grow(sequence, sequence.computed + count):
-            victim = next(reversed(self.running.values()))
+    def advance(self, steps: int) -> None:
+        """Equal to `steps` times `schedule`, `commit` and one more token for each running sequence.
+
+        `steps` is at most `horizon`. Whoever keeps tokens appends them, `length` excepted.
+        """
+        size = self.block_size
+        crossing: list[tuple[int, int, S]] = []
+        for order, sequence in enumerate(self.running.values()):
+            computed = sequence.computed
+            sequence.computed = end = computed + steps
+            sequence.length += steps
+            held = len(sequence.blocks) * size
+            while end > held:
+                crossing.append((held - computed, order, sequence))
+                held += size
+            if end // size > sequence.registered and held == len(sequence.blocks) * size:
+                crossing.append((end // size * size - computed, -1, sequence))
+        if crossing:
+            self._cross(crossing)
+
+    def _cross(self, crossing: list[tuple[int, int, S]]) -> None:
+        """Take blocks in the order in which single steps would, and register those that became full."""
+        crossing.sort(key=lambda item: item[:2])
+        blocks = self.pool.allocate(sum(order >= 0 for _, order, _ in crossing))
+        taken = 0
+        for _, order, sequence in crossing:
+            if order >= 0:
+                sequence.blocks.append(blocks[taken])
+                taken += 1
+        for sequence in {id(sequence): sequence for *_, sequence in crossing}.values():
+            self._register(sequence)
+
+    def _register(self, sequence: S) -> None:
+        full, known = sequence.computed // self.block_size, sequence.registered
+        if full > known:
+            assert sequence.tip is not None
+            mine = sequence.blocks[known:full]
+            sequence.tip, blocks = self.pool.register(sequence.tip, sequence.hashes(full)[known:], mine)
+            if blocks is not mine:
+                sequence.blocks[known:full] = blocks
+            sequence.registered = full
+
+    def _make_room(self, sequence: S, count: int, batch: Batch[S]) -> bool:
+        """Hold the blocks for `count` more tokens, preempting others for them; False when it had to give way itself."""
+        while True:
+            missing = sequence.blocks_for(sequence.computed + count) - len(sequence.blocks)
+            if missing <= self.pool.free:
+                sequence.blocks += self.pool.allocate(missing)
+                return True
+            victim = self._victim()
             self._preempt(victim, batch)
             if victim is sequence:
-                return 0
-        self._enter(sequence, count, batch)
-        return count
+                return False
 
-    def _grow(self, sequence: Sequence, tokens: int) -> bool:
-        """Hold the blocks for `tokens` tokens, all or none."""
-        missing = sequence.blocks_for(tokens) - len(sequence.blocks)
-        if missing > self.pool.free:
-            return False
-        for _ in range(missing):
-            sequence.blocks.append(self.pool.allocate())
-        return True
+    def _victim(self) -> S:
+        return max(reversed(self.running.values()), key=_RANK)
 
-    def _preempt(self, victim: Sequence, batch: Batch) -> None:
-        batch.entries = [entry for entry in batch.entries if entry.sequence is not victim]
+    def _preempt(self, victim: S, batch: Batch[S]) -> None:
+        if victim in batch.decodes:
+            batch.decodes.remove(victim)
+        batch.prefills = [entry for entry in batch.prefills if entry.sequence is not victim]
         batch.preempted.append(victim)
         del self.running[victim.id]
         self._free(victim)
-        self.waiting.appendleft(victim)
+        victim.arriving = 0
+        self.waiting.insert(bisect_left(self.waiting, victim.rank, key=_RANK), victim)
 
-    def _admit(self, budget: int, batch: Batch) -> None:
+    def _startable(self) -> bool:
+        """Whether the next step admits somebody."""
+        if len(self.running) >= self.limits.max_num_seqs or len(self.running) >= self.limits.max_step_tokens:
+            return False
+        return self._found(self.waiting[0]) is not None
+
+    def _found(self, sequence: S) -> Prefix | None:
+        """What it can reuse; None while its whole prompt does not find blocks."""
+        reused = self.pool.match(sequence.hashes((sequence.length - 1) // self.block_size))
+        wanted = sequence.blocks_for(sequence.length) - reused.count
+        return reused if wanted <= self.pool.free - self.pool.idle(reused) else None
+
+    def _admit(self, budget: int, batch: Batch[S]) -> None:
         """Take newcomers while their whole prompt finds blocks, so that none is admitted only to be preempted."""
         while self.waiting and budget and len(self.running) < self.limits.max_num_seqs:
             sequence = self.waiting[0]
-            reused = self.pool.match(sequence.hashes((len(sequence.tokens) - 1) // self.block_size))
-            idle = sum(not self.pool.held(block) for block in reused)
-            if sequence.blocks_for(len(sequence.tokens)) - len(reused) > self.pool.free - idle:
+            if (reused := self._found(sequence)) is None:
                 return
-            self.waiting.popleft()
+            del self.waiting[0]
             self._start(sequence, reused)
+            if sequence.arriving:
+                self._await_kv(sequence, batch)
+                continue
             count = min(sequence.pending, budget)
-            self._grow(sequence, sequence.computed + count)
+            missing = sequence.blocks_for(sequence.computed + count) - len(sequence.blocks)
+            sequence.blocks += self.pool.allocate(missing)
             self._enter(sequence, count, batch)
             budget -= count
 
-    def _start(self, sequence: Sequence, reused: list[int]) -> None:
-        self.pool.acquire(reused)
-        sequence.blocks = reused
-        sequence.registered = len(reused)
-        sequence.computed = len(reused) * self.block_size
+    def _start(self, sequence: S, reused: Prefix) -> None:
+        sequence.tip = self.pool.hold(reused)
+        sequence.blocks = sequence.tip.path()
+        sequence.registered = reused.count
+        sequence.computed = reused.count * self.block_size
         if sequence.cached is None:
             sequence.cached = min(sequence.computed, sequence.prompt_len)
         self.running[sequence.id] = sequence
+        if not sequence.arriving:
+            self.prefilling.add(sequence.id)
+
+    def _await_kv(self, sequence: S, batch: Batch[S]) -> None:
+        sequence.blocks += self.pool.allocate(sequence.blocks_for(sequence.length) - len(sequence.blocks))
+        sequence.computed = sequence.arriving
+        self._register(sequence)
+        self.set_aside(sequence.id)
+        batch.arriving.append(sequence)
 
     @staticmethod
-    def _enter(sequence: Sequence, count: int, batch: Batch) -> None:
-        batch.entries.append(Entry(sequence, sequence.computed, count, samples=count == sequence.pending))
+    def _enter(sequence: S, count: int, batch: Batch[S]) -> None:
+        batch.prefills.append(Entry(sequence, sequence.computed, count, samples=count == sequence.pending))
 
-    def _free(self, sequence: Sequence) -> None:
-        self.pool.release(reversed(sequence.blocks))
+    def _free(self, sequence: S) -> None:
+        self.prefilling.discard(sequence.id)
+        if sequence.tip is not None:
+            self.pool.release(sequence.tip, sequence.blocks[sequence.registered :])
+        sequence.tip = None
         sequence.blocks = []
         sequence.registered = 0
         sequence.computed = 0

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from collections.abc import Sequence as Items
+from typing import TypeVar
 
 from coxswain_scheduler.batching.batcher import Batch, Batcher, Entry
 from coxswain_scheduler.batching.pool import BlockPool
 from coxswain_scheduler.batching.sequence import Sequence
+
+S = TypeVar("S", bound=Sequence)
 
 
 class IntegrityError(AssertionError):
@@ -15,52 +19,87 @@ class IntegrityError(AssertionError):
 
 
 def check_pool(pool: BlockPool, sequences: Iterable[Sequence]) -> None:
-    """Every block is held exactly as often as `sequences` say, or is free in one place. Raises IntegrityError."""
-    holders = Counter(block for sequence in sequences for block in sequence.blocks)
-    blank, reusable = pool._blank, pool._reusable
-    _require(len(set(blank)) == len(blank), "a block is blank twice")
-    _require(not set(blank) & set(reusable), "a block is both blank and reusable")
-    for block in range(pool.size):
-        free = (block in reusable) + (block in blank)
+    """Every block is blank, in one run of the tree, or held by one sequence alone. Raises IntegrityError."""
+    sequences = list(sequences)
+    _check_places(pool, sequences)
+    _check_runs(pool, sequences)
+    for sequence in sequences:
+        shared = sequence.tip.path() if sequence.tip is not None else []
         _require(
-            pool._holders[block] == holders[block],
-            f"block {block} has {pool._holders[block]} holders, not {holders[block]}",
+            sequence.blocks[: sequence.registered] == shared,
+            f"{sequence.id} does not hold the blocks of the prefix it ends in",
         )
-        _require(free == (not holders[block]), f"block {block} is both held and free, or neither")
-    for value, block in pool._block_of.items():
-        _require(pool._hash_of[block] == value, f"block {block} does not know its hash")
-    named = sum(value is not None for value in pool._hash_of)
-    _require(named == len(pool._block_of), "a block has a hash that nobody can find it by")
-    _require(all(pool._hash_of[block] is not None for block in reusable), "a reusable block has no hash")
-    _require(all(pool._hash_of[block] is None for block in blank), "a blank block has a hash")
+        _require(
+            sequence.registered == len(shared) and sequence.hashes(sequence.registered) == _names(sequence),
+            f"{sequence.id} holds blocks under names that are not its own",
+        )
 
 
-def check_batcher(batcher: Batcher, batch: Batch) -> None:
+def check_batcher(batcher: Batcher[S], batch: Batch[S]) -> None:
     """The pool adds up and `batch` keeps its limits: after `schedule`, or after the step. Raises IntegrityError."""
     check_pool(batcher.pool, batcher.sequences())
+    entries = batch.entries
     _require(len(batcher.running) <= batcher.limits.max_num_seqs, "too many sequences run")
-    _require(sum(entry.count for entry in batch.entries) <= batcher.limits.max_step_tokens, "the step is too large")
-    _require(len({entry.sequence.id for entry in batch.entries}) == len(batch.entries), "a sequence runs twice")
+    _require(sum(entry.count for entry in entries) <= batcher.limits.max_step_tokens, "the step is too large")
+    _require(len({entry.sequence.id for entry in entries}) == len(entries), "a sequence runs twice")
     _require(all(not sequence.blocks for sequence in batcher.waiting), "a waiting sequence holds blocks")
+    ranks = [sequence.rank for sequence in batcher.waiting]
+    _require(ranks == sorted(ranks), "the queue is not in order of rank")
     for sequence in batcher.running.values():
         held = len(sequence.blocks) * sequence.block_size
         _require(sequence.computed <= held, f"{sequence.id} has computed more tokens than its blocks hold")
-        _require(sequence.computed <= len(sequence.tokens), f"{sequence.id} has computed tokens that it does not have")
-    for entry in batch.entries:
+        _require(sequence.computed <= sequence.length, f"{sequence.id} has computed tokens that it does not have")
+    for entry in entries:
         if entry.sequence.id in batcher.running and entry.sequence.computed == entry.start:
             _check_writes(batcher, entry)
 
 
-def _check_writes(batcher: Batcher, entry: Entry) -> None:
+def _check_places(pool: BlockPool, sequences: Items[Sequence]) -> None:
+    places = Counter(pool._blank)
+    places.update(block for run in pool.runs() for block in run.blocks)
+    places.update(block for sequence in sequences for block in sequence.blocks[sequence.registered :])
+    for block in range(pool.size):
+        _require(places[block] > 0, f"block {block} leaked")
+        _require(places[block] == 1, f"block {block} is in {places[block]} places")
+    _require(len(places) == pool.size, "there are more blocks than the pool has")
+
+
+def _check_runs(pool: BlockPool, sequences: Items[Sequence]) -> None:
+    ends = Counter(id(sequence.tip) for sequence in sequences if sequence.tip is not None)
+    runs = list(pool.runs())
+    for run in runs:
+        behind = sum(other.holders > 0 for other in run.behind.values())
+        expected = ends[id(run)] + behind + (run is pool.root)
+        _require(run.holders == expected, f"a run has {run.holders} holders, not {expected}")
+        _require(len(run.hashes) == len(run.blocks), "a run has more names than blocks, or fewer")
+        _require(bool(run.blocks) or run is pool.root, "a run is empty")
+        _require((run in pool._idle) is (run.holders == 0), "a run is both held and idle, or neither")
+        for name, other in run.behind.items():
+            _require(other.parent is run and other.hashes[0] == name, "a run is not found by its first name")
+    names = [value for run in runs for value in run.hashes]
+    _require(len(set(names)) == len(names), "a hash names two blocks")
+    _require(pool._idle_blocks == sum(len(run.blocks) for run in pool._idle), "idle blocks are miscounted")
+    seen: set[int] = set()
+    for run in pool._idle:
+        _require(all(id(other) in seen for other in run.behind.values()), "the end of a prefix would outlive its start")
+        seen.add(id(run))
+
+
+def _names(sequence: Sequence) -> list[int]:
+    names: list[int] = []
+    run = sequence.tip
+    while run is not None:
+        names[:0] = run.hashes
+        run = run.parent
+    return names
+
+
+def _check_writes(batcher: Batcher[S], entry: Entry[S]) -> None:
     """A scheduled entry has the blocks it will write to, and has them alone."""
-    size = batcher.block_size
-    writes = entry.sequence.blocks[entry.start // size : -(-(entry.start + entry.count) // size)]
-    enough = len(entry.sequence.blocks) * size >= entry.start + entry.count
-    _require(enough, f"{entry.sequence.id} has no block to write to")
-    alone = all(batcher.pool._holders[block] == 1 for block in writes)
-    _require(alone, f"{entry.sequence.id} writes to a block that another sequence reads")
-    blank = all(batcher.pool._hash_of[block] is None for block in writes)
-    _require(blank, f"{entry.sequence.id} writes to a block that can be reused")
+    size, sequence = batcher.block_size, entry.sequence
+    enough = len(sequence.blocks) * size >= entry.start + entry.count
+    _require(enough, f"{sequence.id} has no block to write to")
+    _require(entry.start // size >= sequence.registered, f"{sequence.id} writes to a block that can be reused")
 
 
 def _require(condition: bool, message: str) -> None:

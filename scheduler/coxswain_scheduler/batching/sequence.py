@@ -5,23 +5,46 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from coxswain_scheduler.batching.hashing import ROOT, block_hash
+from coxswain_scheduler.batching.pool import Run
 
 
 class Sequence:
-    """Tokens known, tokens whose KV is computed, and the blocks that hold it."""
+    """How many tokens are known, of how many the KV is computed, and the blocks that hold it.
 
-    __slots__ = ("_hashes", "block_size", "blocks", "cached", "computed", "id", "prompt_len", "registered", "tokens")
+    Batching never looks at a token: it counts them, and asks for hashes of full blocks. `TokenSequence` has the tokens.
+    """
 
-    def __init__(self, id: str, *, prompt: Iterable[int], output: Iterable[int] = (), block_size: int) -> None:  # noqa: A002
+    __slots__ = (
+        "_hashes",
+        "arriving",
+        "block_size",
+        "blocks",
+        "cached",
+        "computed",
+        "id",
+        "length",
+        "prompt_len",
+        "rank",
+        "registered",
+        "tip",
+    )
+
+    def __init__(self, id: str, *, prompt_len: int, output_len: int = 0, block_size: int, rank: float = 0.0) -> None:  # noqa: A002
         self.id = id
-        self.tokens = list(prompt)
-        self.prompt_len = len(self.tokens)
-        self.tokens.extend(output)
+        self.prompt_len = prompt_len
+        self.length = prompt_len + output_len
+        """Tokens known."""
         self.block_size = block_size
+        self.rank = rank
+        """Lower is admitted earlier and gives way later; equals in order of arrival."""
         self.computed = 0
+        self.arriving = 0
+        """Leading tokens whose KV another engine sends: they are not computed here unless they are lost again."""
         self.blocks: list[int] = []
         self.registered = 0
-        """Leading blocks that the pool was told about."""
+        """Leading blocks that can be reused by others."""
+        self.tip: Run | None = None
+        """Where they end in the pool; None while no block is held."""
         self.cached: int | None = None
         """Prompt tokens found in the prefix cache at first admission."""
         self._hashes: list[int] = []
@@ -29,7 +52,7 @@ class Sequence:
     @property
     def pending(self) -> int:
         """Known tokens not yet computed: 1 when decoding, more when prefilling."""
-        return len(self.tokens) - self.computed
+        return self.length - self.computed
 
     def blocks_for(self, tokens: int) -> int:
         """How many blocks the first `tokens` tokens take."""
@@ -37,9 +60,32 @@ class Sequence:
 
     def hashes(self, count: int) -> list[int]:
         """Hashes of the first `count` blocks, which must be full. Each is computed once."""
-        size = self.block_size
         while len(self._hashes) < count:
-            start = len(self._hashes) * size
-            parent = self._hashes[-1] if self._hashes else ROOT
-            self._hashes.append(block_hash(parent, self.tokens[start : start + size]))
+            self._hashes.append(self._hash(len(self._hashes)))
         return self._hashes[:count]
+
+    def _hash(self, block: int) -> int:
+        """Of a full block, when those of all blocks in front of it are known."""
+        raise NotImplementedError
+
+
+class TokenSequence(Sequence):
+    """A sequence with its tokens."""
+
+    __slots__ = ("tokens",)
+
+    def __init__(self, id: str, *, prompt: Iterable[int], output: Iterable[int] = (), block_size: int) -> None:  # noqa: A002
+        self.tokens = list(prompt)
+        super().__init__(id, prompt_len=len(self.tokens), block_size=block_size)
+        for token in output:
+            self.append(token)
+
+    def append(self, token: int) -> None:
+        """One more token of output."""
+        self.tokens.append(token)
+        self.length += 1
+
+    def _hash(self, block: int) -> int:
+        start = block * self.block_size
+        parent = self._hashes[-1] if self._hashes else ROOT
+        return block_hash(parent, self.tokens[start : start + self.block_size])

@@ -162,6 +162,12 @@ class Cluster(Protocol):
     def move(self, request: Request, engine: int) -> None:
         """Migrate a running request live: KV is copied while it decodes, the rest at a step boundary."""
 
+    def pause(self, request: Request) -> None:
+        """Have a decoding request keep its KV and compute nothing, from the end of the step under way."""
+
+    def resume(self, request: Request) -> None:
+        """Go on with a request that was paused."""
+
     def take_back(self, request: Request) -> None:
         """Withdraw a request from its engine: it is with the policy again; tokens emitted stay emitted, KV is given up
         (the engine's prefix cache may keep it)."""

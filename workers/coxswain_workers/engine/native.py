@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from coxswain_protocol.messages import Chunk, EngineInfo, Finish, Load, Request, StepEvent, TokenLogprob
-from coxswain_scheduler.batching import Batch, Batcher, BlockPool, Limits, Sequence, check_batcher
+from coxswain_scheduler.batching import Batch, Batcher, BlockPool, Limits, TokenSequence, check_batcher
 from coxswain_workers.engine.config import ModelConfig, read_config
 from coxswain_workers.engine.errors import AcceleratorError, ArgumentError, NotEnoughMemoryError
 from coxswain_workers.engine.interface import EngineOptions, StepOutput
@@ -32,7 +32,7 @@ class NativeEngine:
         self._check = options.check_integrity
         self._pool = BlockPool(size=info.num_blocks)
         limits = Limits(max_num_seqs=options.max_num_seqs, max_step_tokens=options.max_step_tokens)
-        self._batcher = Batcher(pool=self._pool, block_size=info.block_size, limits=limits)
+        self._batcher: Batcher[TokenSequence] = Batcher(pool=self._pool, block_size=info.block_size, limits=limits)
         self._requests: dict[str, Running] = {}
         self._immediate: list[Chunk] = []
         self._steps = 0
@@ -45,7 +45,9 @@ class NativeEngine:
         if message is not None:
             self._immediate.append(Chunk(request.id, len(request.output), (), finish=Finish("error", message)))
             return
-        sequence = Sequence(request.id, prompt=request.prompt, output=request.output, block_size=self.info.block_size)
+        sequence = TokenSequence(
+            request.id, prompt=request.prompt, output=request.output, block_size=self.info.block_size
+        )
         running = Running(request, sequence)
         if finish := running.finish(self.info):
             self._immediate.append(Chunk(request.id, len(request.output), (), finish=finish))
@@ -79,7 +81,7 @@ class NativeEngine:
             number=self._steps,
             seconds=time.perf_counter() - began,
             prefill_tokens=batch.prefill_tokens,
-            decode_sequences=batch.decode_sequences,
+            decode_sequences=len(batch.decodes),
             context=batch.context,
             preemptions=len(batch.preempted),
         )
@@ -101,7 +103,7 @@ class NativeEngine:
         """Hashes of every KV block that a prompt could reuse now."""
         return self._pool.hashes()
 
-    def _advance(self, batch: Batch, logits: torch.Tensor) -> list[Chunk]:
+    def _advance(self, batch: Batch[TokenSequence], logits: torch.Tensor) -> list[Chunk]:
         """Sample a token for each sequence whose tokens are all computed, and let go of those that end."""
         running = [self._requests[entry.sequence.id] for entry in batch.entries if entry.samples]
         tokens, logprobs = sample(logits.cpu().numpy(), [one.choice(self.info) for one in running])
@@ -110,7 +112,7 @@ class NativeEngine:
     def _extend(self, running: Running, token: int, logprob: TokenLogprob | None) -> Chunk:
         sequence = running.sequence
         start = len(sequence.tokens) - sequence.prompt_len
-        sequence.tokens.append(token)
+        sequence.append(token)
         finish = running.finish(self.info)
         cached = (sequence.cached or 0) if running.first else 0
         running.first = False
@@ -119,7 +121,7 @@ class NativeEngine:
             del self._requests[sequence.id]
         return Chunk(sequence.id, start, (token,), () if logprob is None else (logprob,), finish, cached)
 
-    def _verify(self, batch: Batch) -> None:
+    def _verify(self, batch: Batch[TokenSequence]) -> None:
         if self._check:
             check_batcher(self._batcher, batch)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from coxswain_protocol.messages import EngineInfo, Finish, Request, Sampling
-from coxswain_scheduler.batching import Sequence
+from coxswain_scheduler.batching import TokenSequence
 from coxswain_workers.engine.sampler import Choice
 
 
@@ -16,7 +16,7 @@ class Running:
     """A request and its sequence."""
 
     request: Request
-    sequence: Sequence
+    sequence: TokenSequence
     first: bool = True
     """Whether no chunk was sent yet."""
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from coxswain_kernels.paged_attention import Span, Tiles, paged_attention, plan_tiles
 from coxswain_kernels.span_attention import SpanPlan, plan_span, span_attention
-from coxswain_scheduler.batching import Entry
+from coxswain_scheduler.batching import Entry, TokenSequence
 from coxswain_workers.engine.model import Model
 from coxswain_workers.engine.rows import Rows
 
@@ -56,7 +56,7 @@ class TorchRunner:
         self.values = _zeros(*blocks, block_size, config.head_dim, like=model.embedding)
 
     @torch.inference_mode()
-    def run(self, entries: Items[Entry]) -> Tensor:
+    def run(self, entries: Items[Entry[TokenSequence]]) -> Tensor:
         """Compute the entries' tokens; logits [entries that sample, vocab] in float32, in their order."""
         arrangement = self.arrangement
         layout = self._layout(entries)
@@ -76,7 +76,7 @@ class TorchRunner:
         chosen = hidden.index_select(0, layout.samples.clamp(min=0))
         return self.model.logits(chosen, max_rows=arrangement.head.high)[:samples].float()
 
-    def _layout(self, entries: Items[Entry]) -> Layout:
+    def _layout(self, entries: Items[Entry[TokenSequence]]) -> Layout:
         ids: list[int] = []
         positions: list[int] = []
         blocks: list[int] = []

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from coxswain_scheduler.batching import Batcher, BlockPool, Entry, Limits, Sequence
+from coxswain_scheduler.batching import Batcher, BlockPool, Entry, Limits, TokenSequence
 from coxswain_workers.engine.model import Model, Projection
 from coxswain_workers.engine.rows import BUCKETS, Rows, safe_rows
 from coxswain_workers.engine.runner import Arrangement, TorchRunner
@@ -50,12 +50,12 @@ def is_exact(runner: TorchRunner) -> bool:
 
 def measure_step_floor(runner: TorchRunner, *, repeats: int = 10) -> float:
     """Seconds of the fastest of some single decode steps."""
-    sequence = Sequence("floor", prompt=[0, 0], block_size=runner.block_size)
+    sequence = TokenSequence("floor", prompt=[0, 0], block_size=runner.block_size)
     sequence.blocks = [0] * sequence.blocks_for(2)
     return min(_seconds(runner, Entry(sequence, 1, 1, samples=True)) for _ in range(repeats))
 
 
-def _seconds(runner: TorchRunner, entry: Entry) -> float:
+def _seconds(runner: TorchRunner, entry: Entry[TokenSequence]) -> float:
     began = time.perf_counter()
     runner.run([entry])
     return time.perf_counter() - began
@@ -96,10 +96,10 @@ def _trace(
     """(tokens, logits of the next one) as they come; the tokens are given, not chosen."""
     pool = BlockPool(size=runner.num_blocks)
     limits = Limits(max_num_seqs=max_num_seqs, max_step_tokens=max_step_tokens)
-    batcher = Batcher(pool=pool, block_size=runner.block_size, limits=limits)
+    batcher: Batcher[TokenSequence] = Batcher(pool=pool, block_size=runner.block_size, limits=limits)
     scripts = _scripts(runner, few=max_num_seqs == 1)
     for id_, script in scripts.items():
-        batcher.add(Sequence(id_, prompt=script[: max(1, len(script) - decoded)], block_size=runner.block_size))
+        batcher.add(TokenSequence(id_, prompt=script[: max(1, len(script) - decoded)], block_size=runner.block_size))
     while batcher.has_work():
         batch = batcher.schedule()
         rows = iter(runner.run(batch.entries))
@@ -109,7 +109,7 @@ def _trace(
             if len(sequence.tokens) == len(scripts[sequence.id]):
                 batcher.remove(sequence.id)
             else:
-                sequence.tokens.append(scripts[sequence.id][len(sequence.tokens)])
+                sequence.append(scripts[sequence.id][len(sequence.tokens)])
 
 
 def _scripts(runner: TorchRunner, *, few: bool) -> dict[str, list[int]]:

@@ -1,0 +1,113 @@
+"""A request inside the simulator: what a policy may see, and behind it what only hindsight knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Items
+from itertools import count
+from typing import TYPE_CHECKING
+
+from coxswain_scheduler.batching import Sequence
+from coxswain_scheduler.simulator.trace import TraceRequest
+
+if TYPE_CHECKING:
+    from coxswain_scheduler.simulator.engine import SimEngine
+
+_fresh = count(-1, -1)
+"""Names for blocks that no other request can have: what engines generate is random to everybody else."""
+
+
+class SimRequest:
+    """Implements `policies.interface.Request`."""
+
+    __slots__ = (
+        "arrival",
+        "at",
+        "cached",
+        "deadline",
+        "ended",
+        "first_token",
+        "hashes",
+        "hold",
+        "id",
+        "last_token",
+        "moves",
+        "note",
+        "output_tokens",
+        "priority",
+        "prompt_tokens",
+        "retries",
+        "sequence",
+        "settled",
+        "shed",
+        "tenant",
+        "trace",
+        "workflow",
+    )
+
+    def __init__(self, trace: TraceRequest, *, arrival: float, hashes: Items[int]) -> None:
+        self.trace = trace
+        self.id = trace.id
+        self.arrival = arrival
+        self.prompt_tokens = trace.prompt_tokens
+        self.hashes = hashes
+        self.priority = trace.priority
+        self.deadline = None if trace.deadline is None else arrival + trace.deadline
+        self.tenant = trace.tenant
+        self.workflow = trace.workflow
+        self.note: object = None
+        self.output_tokens = trace.output_tokens
+        self.settled = 0
+        """Output tokens emitted by engines that it has left."""
+        self.at: SimEngine | None = None
+        self.sequence: SimSequence | None = None
+        self.hold = False
+        self.cached: int | None = None
+        self.first_token: float | None = None
+        self.last_token = arrival
+        self.ended: float | None = None
+        self.shed: str | None = None
+        self.moves = 0
+        self.retries = 0
+
+    @property
+    def engine(self) -> int | None:
+        """Where it is queued or runs."""
+        return None if self.at is None else self.at.id
+
+    @property
+    def emitted(self) -> int:
+        """Output tokens seen so far."""
+        if self.at is None or self.sequence is None:
+            return self.settled
+        return self.sequence.length - self.prompt_tokens + self.at.steps_of(self.sequence)
+
+
+class SimSequence(Sequence):
+    """A request's sequence in one engine: counted, with the names of the prompt's blocks from the trace."""
+
+    __slots__ = ("ends_at_step", "request")
+
+    def __init__(self, request: SimRequest, *, block_size: int, rank: float) -> None:
+        super().__init__(
+            str(request.id),
+            prompt_len=request.prompt_tokens,
+            output_len=request.settled,
+            block_size=block_size,
+            rank=rank,
+        )
+        self.request = request
+        self.ends_at_step = -1
+        """The engine's decode step with which it will be complete, while it decodes."""
+        self._hashes = list(request.hashes)
+
+    def _hash(self, block: int) -> int:
+        return next(_fresh)
+
+
+def block_hashes(trace: TraceRequest, *, chunk_tokens: int, block_size: int) -> list[int]:
+    """Names of the prompt's full blocks, each part of the chunk of the trace that it lies in."""
+    blocks = trace.prompt_tokens // block_size
+    per_chunk = chunk_tokens // block_size
+    if not trace.chunks:
+        return [next(_fresh) for _ in range(blocks)]
+    return [chunk * per_chunk + part for chunk in trace.chunks for part in range(per_chunk)][:blocks]
