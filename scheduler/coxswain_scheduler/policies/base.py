@@ -59,7 +59,7 @@ class Baseline:
         raise NotImplementedError
 
     def begin(self, cluster: Cluster) -> None:
-        self.cluster, self.flights = cluster, Flights()
+        self.cluster, self.flights, self.queue = cluster, Flights(), deque()
         for engine in cluster.engines.values():
             self.flights.join(engine.id)
             for request in engine.requests:

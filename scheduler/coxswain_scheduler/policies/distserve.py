@@ -25,7 +25,8 @@ from coxswain_scheduler.policies.static import Static
 
 ATTAINMENT = 0.9
 RATE_STEP = 0.25
-TRIAL_REQUESTS = 300
+TRIAL_REQUESTS = 2000
+"""Long enough for decodes to queue."""
 
 
 class Sample(NamedTuple):
@@ -137,18 +138,22 @@ def _prefill(samples: Sequence[Sample], arrivals: Sequence[float], engines: int)
 
 
 def _decode(samples: Sequence[Sample], starts: Sequence[float], engine: Engine) -> list[float]:
-    """When each answer is complete on one engine, which takes up to `max_num_seqs` as they come."""
+    """When each answer is complete on one engine, which takes them as they come while it has a slot and KV for them;
+    what grows beyond the KV is not preempted."""
     ends, running = [0.0] * len(samples), list[tuple[int, int]]()
+    capacity = engine.total_blocks * engine.block_size
     now, step, context, next_ = 0.0, 0, 0, 0
     while next_ < len(samples) or running:
         if not running:
             now = max(now, starts[next_])
         while next_ < len(samples) and starts[next_] <= now and len(running) < engine.max_num_seqs:
+            if running and context + samples[next_].prompt_tokens > capacity:
+                break
             heapq.heappush(running, (step + max(1, samples[next_].output_tokens - 1), next_))
             context += samples[next_].prompt_tokens
             next_ += 1
         steps = running[0][0] - step
-        if next_ < len(samples) and len(running) < engine.max_num_seqs:
+        if next_ < len(samples) and starts[next_] > now and len(running) < engine.max_num_seqs:
             fitting = engine.timing.decode_steps(len(running), context, starts[next_] - now)
             steps = min(steps, fitting + 1)
         now += engine.timing.decode_seconds(len(running), context, steps)

@@ -36,6 +36,7 @@ class HorizontalAutoscaler(LeastRequests):
     def begin(self, cluster: Cluster) -> None:
         super().begin(cluster)
         self._starting = 0
+        self._wishes.clear()
 
     def joined(self, engine: Engine) -> None:
         self._starting = max(0, self._starting - 1)

@@ -78,6 +78,7 @@ class Llumnix(Baseline):
 
     def begin(self, cluster: Cluster) -> None:
         super().begin(cluster)
+        self._migrations, self._leaving, self._starting = {}, {}, 0
         self._next_scaling = cluster.now + SCALE_SECONDS
 
     def admit(self, request: Request) -> bool:

@@ -32,7 +32,7 @@ class MooncakeConductor(Split):
 
     def begin(self, cluster: Cluster) -> None:
         self.prefill = self.prefill or len(cluster.engines) // 2
-        self._booked = {engine: {} for engine in cluster.engines}
+        self._booked, self._decoding_since = {engine: {} for engine in cluster.engines}, {}
         super().begin(cluster)
 
     def admit(self, request: Request) -> bool:
