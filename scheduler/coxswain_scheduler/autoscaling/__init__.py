@@ -1,0 +1,1 @@
+"""How many engines of each role: from objectives, forecasts and feedback."""

@@ -1,0 +1,55 @@
+"""Numbers of engines, and the way from one to another."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Counts(NamedTuple):
+    """Engines of each role. A service that is not split has `serve` alone."""
+
+    serve: int = 0
+    prefill: int = 0
+    decode: int = 0
+
+    @property
+    def total(self) -> int:
+        """Engines in all."""
+        return sum(self)
+
+    def at_least(self, other: Counts) -> Counts:
+        """The larger of both in each role."""
+        return Counts(*map(max, zip(self, other, strict=True)))
+
+    def within(self, most: int) -> Counts:
+        """Scaled down pro rata to at most `most` engines; a role that had any keeps one as long as `most` allows."""
+        if self.total <= most:
+            return self
+        kept = [min(1, count) for count in self]
+        while sum(kept) < most:
+            role = max(range(len(self)), key=lambda i: (self[i] - kept[i]) / max(1, self[i]))
+            kept[role] += 1
+        return Counts(*kept) if sum(kept) <= most else Counts(serve=min(self.serve, most), decode=0, prefill=0)
+
+    def __str__(self) -> str:
+        parts = [f"{count} {name}" for name, count in zip(("serve", "prefill", "decode"), self, strict=True) if count]
+        return " + ".join(parts) or "none"
+
+
+class Steps(NamedTuple):
+    """How to get from some counts to others: a role change is instant and free of start-up, so it comes first."""
+
+    start: Counts
+    stop: Counts
+    to_decode: int
+    """Prefill engines that become decode engines; negative for the other way."""
+
+
+def steps(current: Counts, wanted: Counts) -> Steps:
+    """The fewest starts and stops from `current` to `wanted`."""
+    spare, missing = current.prefill - wanted.prefill, wanted.decode - current.decode
+    changed = min(spare, missing) if spare > 0 and missing > 0 else max(spare, missing) if max(spare, missing) < 0 else 0
+    after = Counts(current.serve, current.prefill - changed, current.decode + changed)
+    start = Counts(*(max(0, w - a) for w, a in zip(wanted, after, strict=True)))
+    stop = Counts(*(max(0, a - w) for w, a in zip(wanted, after, strict=True)))
+    return Steps(start, stop, changed)
