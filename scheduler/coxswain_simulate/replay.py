@@ -161,7 +161,7 @@ def _engines(args: argparse.Namespace, scenario: Scenario) -> tuple[tuple[Engine
 
 def _simulated(trace: Trace, setup: Setup, policy: Policy, name: str) -> Result:
     simulation = Simulation(trace, setup, policy)
-    span = max(1e-9, trace.seconds / setup.speedup)
+    span = max(1e-9, _span_seconds(trace) / setup.speedup)
     with shown("replaying", lambda: min(1.0, simulation.now / span)):
         try:
             return simulation.run()
@@ -169,12 +169,17 @@ def _simulated(trace: Trace, setup: Setup, policy: Policy, name: str) -> Result:
             raise InputError(f"policy {name}: {error}") from error
 
 
+def _span_seconds(trace: Trace) -> float:
+    """Until the last arrival that depends on no other request."""
+    return max((request.arrival for request in trace.requests if not request.after), default=0.0)
+
+
 def _figures(args: argparse.Namespace, trace: Trace, setup: Setup, result: Result) -> dict[str, Any]:
     cached = infinite_cache(trace, block_size=setup.engines[0].block_size)
     possible = feasible(trace, setup.engines, ttft=setup.objectives.ttft, cached=cached)
     most = max((engines for _, engines, _, _ in result.load), default=0)
     largest = replace(setup, engines=setup.engines + setup.engines[:1] * max(0, most - len(setup.engines)))
-    rate = len(trace.requests) * setup.speedup / trace.seconds if trace.seconds else None
+    span = _span_seconds(trace)
     return {
         "title": f"{trace.name}, ×{args.speedup:g}, {len(setup.engines)} engines, {args.policy}",
         "trace": trace.name,
@@ -182,7 +187,7 @@ def _figures(args: argparse.Namespace, trace: Trace, setup: Setup, result: Resul
         "seed": args.seed,
         "speedup": args.speedup,
         "engines": len(setup.engines),
-        "rate": rate,
+        "rate": len(trace.requests) * setup.speedup / span if span else None,
         "objectives": {"ttft_s": args.ttft, "inter_token_s": args.itl},
         **summary(trace, result, feasible=possible, bound=most_good(trace, largest, chosen=possible)),
     }

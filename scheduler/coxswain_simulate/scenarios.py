@@ -193,10 +193,15 @@ def _children(node: yaml.Node) -> Iterator[tuple[int | str, int, yaml.Node]]:
             yield index, int(value.start_mark.line) + 1, value
 
 
-def _refuse_repeated_keys(path: Path, node: yaml.Node) -> None:
-    seen: set[int | str] = set()
-    for key, line, child in _children(node):
-        if key in seen:
-            raise InputError.at(path, line, f"{key}: is there twice")
-        seen.add(key)
-        _refuse_repeated_keys(path, child)
+def _refuse_repeated_keys(path: Path, root: yaml.Node) -> None:
+    """Each node is looked at once, though aliases may lead to it often, or in circles."""
+    queue, known = [root], {id(root)}
+    while queue:
+        seen: set[int | str] = set()
+        for key, line, child in _children(queue.pop()):
+            if key in seen:
+                raise InputError.at(path, line, f"{key}: is there twice")
+            seen.add(key)
+            if id(child) not in known:
+                known.add(id(child))
+                queue.append(child)

@@ -15,14 +15,13 @@ from coxswain_simulate.errors import InputError
 from coxswain_simulate.report.figures import Figures, figures_of
 from coxswain_simulate.report.page import page
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.grid": True,
     "grid.alpha": 0.3,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
-    "svg.hashsalt": "coxswain",
 }
 _LONG_TAIL = 1e-4
 """Seconds below which a latency is drawn as this, since the axis is logarithmic."""
@@ -85,10 +84,10 @@ def _goodput(axes: Axes, runs: Sequence[Figures]) -> None:
     for policy in dict.fromkeys(run.policy for run in rated):
         points = sorted((run.rate or 0.0, run.per_second(run.good)) for run in rated if run.policy == policy)
         axes.plot(*zip(*points, strict=True), marker="o", label=policy)
-    for name, count in (("feasible", lambda run: run.feasible), ("bound", lambda run: run.bound)):
-        points = sorted({(run.rate or 0.0, run.per_second(count(run))) for run in rated})
+    for name, style in (("feasible", ":"), ("bound", "--")):
+        points = sorted({(run.rate or 0.0, run.per_second(getattr(run, name))) for run in rated})
         if points:
-            axes.plot(*zip(*points, strict=True), color="0.4", linestyle="--" if name == "bound" else ":", label=name)
+            axes.plot(*zip(*points, strict=True), color="0.4", linestyle=style, label=name)
     axes.set_xlabel("requests per second offered")
     axes.set_ylabel("good requests per second")
     axes.set_ylim(bottom=0)
