@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from coxswain_scheduler.costs.decode_line import line_seconds, line_steps
 from coxswain_scheduler.costs.hardware import Accelerator
-from coxswain_scheduler.costs.kernels import Kernels, kernels_of
+from coxswain_scheduler.costs.kernels import Kernels, PrefillAttention, kernels_of
 from coxswain_scheduler.costs.model_shape import Matrix, ModelShape
 from coxswain_scheduler.costs.packaged import all_reduce
 from coxswain_scheduler.costs.software import Software
@@ -35,15 +36,16 @@ class EngineTiming:
     def __init__(
         self, shape: ModelShape, accelerator: Accelerator, *, tensor_parallel: int = 1, software: Software
     ) -> None:
-        parts = Parts.of(shape, accelerator, tensor_parallel)
+        parts = parts_of(shape, accelerator, tensor_parallel)
         step = software.step_seconds + shape.layers * software.layer_seconds
         self._by_tokens = (step + software.matmul * parts.layers + parts.around).tolist()
         rows = np.arange(len(parts.head))
         self._by_rows = (software.matmul * parts.head + software.row_seconds * rows).tolist()
         self._by_decodes = (software.attention * parts.decode_fixed).tolist()
         self._each = software.attention * parts.decode_each
-        self._pairs = parts.pairs.tolist()
-        self._by_pairs = (software.attention * parts.prefill).tolist()
+        prefill = parts.prefill.times(software.attention)
+        self._pairs, self._by_pairs = prefill.pairs.tolist(), prefill.seconds.tolist()
+        self._per_token, self._per_pair = prefill.per_token, prefill.per_pair
 
     def seconds(self, work: Work) -> float:
         """Seconds of one step."""
@@ -52,7 +54,7 @@ class EngineTiming:
             return 0.0
         total = _at(self._by_tokens, prefill + decodes) + _at(self._by_rows, decodes + (1 if prefill else 0))
         if prefill:
-            total += self._prefill_attention(pairs)
+            total += self._prefill_attention(prefill, pairs)
         if decodes:
             total += _at(self._by_decodes, decodes) + self._each * context
         return total
@@ -70,14 +72,15 @@ class EngineTiming:
     def _fixed(self, decodes: int) -> float:
         return _at(self._by_tokens, decodes) + _at(self._by_rows, decodes) + _at(self._by_decodes, decodes)
 
-    def _prefill_attention(self, pairs: int) -> float:
+    def _prefill_attention(self, tokens: int, pairs: int) -> float:
         known, seconds = self._pairs, self._by_pairs
         high = min(max(bisect_right(known, pairs), 1), len(known) - 1)
         slope = (seconds[high] - seconds[high - 1]) / (known[high] - known[high - 1])
-        return float(max(seconds[0], seconds[high - 1] + slope * (pairs - known[high - 1])))
+        single = seconds[high - 1] + slope * (pairs - known[high - 1])
+        return float(max(seconds[0], single, self._per_token * tokens + self._per_pair * pairs))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """A step's parts on the bare hardware, all layers, in seconds. Arrays are by the number from 0 on."""
 
@@ -91,31 +94,28 @@ class Parts:
     """Attention by decoding sequences, without their KV tokens."""
     decode_each: float
     """Attention per KV token."""
-    pairs: Array
-    """Places of `prefill`."""
-    prefill: Array
+    prefill: PrefillAttention
     """Attention of prompts."""
 
-    @classmethod
-    def of(cls, shape: ModelShape, accelerator: Accelerator, tensor_parallel: int) -> Parts:
-        """Work them out."""
-        kernels = kernels_of(accelerator)
-        tokens, rows = [*_SIZES, *_LARGE], list(_SIZES)
-        matrices = shape.matrices(tensor_parallel)
-        layers = [sum(_all_layers(kernels, m, matrix, shape) for matrix in matrices) for m in tokens]
-        head = Matrix(-(-shape.vocabulary // tensor_parallel), shape.hidden, 1)
-        sequences, fixed, each = kernels.decode_attention(shape, tensor_parallel)
-        pairs, prefill = kernels.prefill_attention(shape, tensor_parallel)
-        counts = np.arange(rows[-1] + 1, dtype=float)
-        return cls(
-            _filled(tokens, layers),
-            _filled(tokens, [_around(shape, accelerator, tensor_parallel, m) for m in tokens]),
-            _filled(rows, [kernels.matmul(m, head, 2.0) for m in rows]),
-            shape.layers * np.interp(counts, sequences, fixed),
-            shape.layers * each,
-            pairs,
-            shape.layers * prefill,
-        )
+
+@cache
+def parts_of(shape: ModelShape, accelerator: Accelerator, tensor_parallel: int) -> Parts:
+    """The parts of one engine's steps."""
+    kernels = kernels_of(accelerator)
+    tokens, rows = [*_SIZES, *_LARGE], list(_SIZES)
+    matrices = shape.matrices(tensor_parallel)
+    layers = [sum(_all_layers(kernels, m, matrix, shape) for matrix in matrices) for m in tokens]
+    head = Matrix(-(-shape.vocabulary // tensor_parallel), shape.hidden, 1)
+    sequences, fixed, each = kernels.decode_attention(shape, tensor_parallel)
+    counts = np.arange(rows[-1] + 1, dtype=float)
+    return Parts(
+        layers=_filled(tokens, layers),
+        around=_filled(tokens, [_around(shape, accelerator, tensor_parallel, m) for m in tokens]),
+        head=_filled(rows, [kernels.matmul(m, head, 2.0) for m in rows]),
+        decode_fixed=shape.layers * np.interp(counts, sequences, fixed),
+        decode_each=shape.layers * each,
+        prefill=kernels.prefill_attention(shape, tensor_parallel).times(shape.layers),
+    )
 
 
 def _all_layers(kernels: Kernels, rows: int, matrix: Matrix, shape: ModelShape) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,14 +21,29 @@ _PREFILL_ATTAINED = 0.45
 _ATTENTION_SECONDS = 10e-6
 
 
+class PrefillAttention(NamedTuple):
+    """Prompts take as long as one prompt of all their query-key pairs, or as their tokens and pairs: the longer."""
+
+    pairs: Array
+    """Rising, from few to many."""
+    seconds: Array
+    """Of one prompt with so many."""
+    per_token: float
+    per_pair: float
+
+    def times(self, factor: float) -> PrefillAttention:
+        """The same, slower: of several layers, for instance."""
+        return PrefillAttention(self.pairs, factor * self.seconds, factor * self.per_token, factor * self.per_pair)
+
+
 class Kernels(Protocol):
     """One layer on one of `parts` GPUs, in seconds. Nothing is below the accelerator's roofline."""
 
     def matmul(self, rows: float, matrix: Matrix, weight_bytes: float) -> float:
         """The product of `rows` tokens with one layer of `matrix`."""
 
-    def prefill_attention(self, shape: ModelShape, parts: int) -> tuple[Array, Array]:
-        """Rising query-key pairs, and what each takes."""
+    def prefill_attention(self, shape: ModelShape, parts: int) -> PrefillAttention:
+        """Attention of prompts."""
 
     def decode_attention(self, shape: ModelShape, parts: int) -> tuple[Array, Array, float]:
         """Rising numbers of sequences, what each takes whatever its length, and what one KV token adds."""
@@ -45,11 +60,11 @@ class AssumedKernels:
         floor = matmul_floor(self.accelerator, rows, matrix, weight_bytes)
         return _LAUNCH_SECONDS + floor / _MATMUL_ATTAINED
 
-    def prefill_attention(self, shape: ModelShape, parts: int) -> tuple[Array, Array]:
+    def prefill_attention(self, shape: ModelShape, parts: int) -> PrefillAttention:
         """See `Kernels`."""
         pairs = np.array([0.0, 1e6])
-        each = shape.flops_per_pair / shape.layers / parts / self.accelerator.bf16_flops
-        return pairs, _ATTENTION_SECONDS + pairs * each / _PREFILL_ATTAINED
+        each = shape.flops_per_pair / shape.layers / parts / self.accelerator.bf16_flops / _PREFILL_ATTAINED
+        return PrefillAttention(pairs, _ATTENTION_SECONDS + pairs * each, 0.0, each)
 
     def decode_attention(self, shape: ModelShape, parts: int) -> tuple[Array, Array, float]:
         """See `Kernels`."""
@@ -70,14 +85,16 @@ class MeasuredKernels:
         share = packaged.matmul_efficiency(self.measured)(outputs=matrix.outputs, inputs=matrix.inputs, rows=each)
         return max(_LAUNCH_SECONDS, matmul_floor(self.accelerator, rows, matrix, weight_bytes) / share)
 
-    def prefill_attention(self, shape: ModelShape, parts: int) -> tuple[Array, Array]:
+    def prefill_attention(self, shape: ModelShape, parts: int) -> PrefillAttention:
         """See `Kernels`."""
         if not _measured(shape):
             return AssumedKernels(self.accelerator).prefill_attention(shape, parts)
         table = packaged.prefill_attention_table(self.measured.name)
         heads, kv_heads = -(-shape.heads // parts), -(-shape.kv_heads // parts)
         pairs, seconds = table.curve(heads=heads, kv_heads=kv_heads, device=self.measured)
-        return pairs, seconds * max(1.0, self.measured.bf16_flops / self.accelerator.bf16_flops)
+        per_token, per_pair = table.line(heads=heads, kv_heads=kv_heads, device=self.measured)
+        slower = max(1.0, self.measured.bf16_flops / self.accelerator.bf16_flops)
+        return PrefillAttention(pairs, seconds * slower, per_token * slower, per_pair * slower)
 
     def decode_attention(self, shape: ModelShape, parts: int) -> tuple[Array, Array, float]:
         """See `Kernels`."""

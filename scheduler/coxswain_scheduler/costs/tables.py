@@ -26,6 +26,8 @@ HEAD_DIM = 128
 _ELEMENT = 2.0
 _LONG_SECONDS = 100e-6
 """Decode attention that takes so long is past caches and launching."""
+_MANY_PROMPTS = 4
+"""From this batch on, prompts fill the device as well as they ever will."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +106,33 @@ class PrefillAttentionTable:
 
         Never below the device's peak, and never falling.
         """
-        alone = [key for key in self.seconds if key[2] == 1]
-        near = min(alone, key=lambda key: (_far(key[0], heads), _far(key[0] / key[1], heads / kv_heads)))
+        near = self._near(heads, kv_heads)
         pairs = self.lengths * (self.lengths + 1) / 2
-        floor = 4.0 * HEAD_DIM * near[0] * pairs / device.bf16_flops
-        seconds = np.maximum.accumulate(np.maximum(self.seconds[near], floor))
+        floor = _pair_floor(near[0], device) * pairs
+        seconds = np.maximum.accumulate(np.maximum(self.seconds[*near, 1], floor))
         return pairs, seconds * max(1.0, heads / near[0])
+
+    def line(self, *, heads: int, kv_heads: int, device: Accelerator) -> tuple[float, float]:
+        """One layer of many prompts as `per token + per pair`, the latter not below the device's peak.
+
+        Least squares of the relative error: short prompts leave the device idle in part, however many there are.
+        """
+        near = self._near(heads, kv_heads)
+        tokens, pairs, seconds = [], [], []
+        for (*found, batch), line in self.seconds.items():
+            if tuple(found) == near and batch >= _MANY_PROMPTS:
+                known = ~np.isnan(line)
+                tokens += list(batch * self.lengths[known])
+                pairs += list(batch * (self.lengths * (self.lengths + 1) / 2)[known])
+                seconds += list(line[known])
+        each = _relative_fit(np.array([tokens, pairs]), np.array(seconds))
+        scale = max(1.0, heads / near[0])
+        return max(each[0], 0.0) * scale, max(each[1], _pair_floor(near[0], device)) * scale
+
+    def _near(self, heads: int, kv_heads: int) -> tuple[int, int]:
+        """The measured numbers of heads nearest to these."""
+        known = {(key[0], key[1]) for key in self.seconds if key[2] == 1}
+        return min(known, key=lambda key: (_far(key[0], heads), _far(key[0] / key[1], heads / kv_heads)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +157,8 @@ class DecodeAttentionTable:
         kv = max((count for count in known if kv_heads % count == 0), default=known[0])
         copies = kv_heads / kv
         near = min((key[0] for key in self.seconds if key[1] == kv), key=lambda count: _far(count, heads / copies))
-        batches = np.array(sorted(key[2] for key in self.seconds if key[:2] == (near, kv)), float)
+        measured = (key for key, line in self.seconds.items() if not np.isnan(line).all())
+        batches = np.array(sorted(key[2] for key in measured if key[:2] == (near, kv)), float)
         floor = 2.0 * _ELEMENT * HEAD_DIM * kv / device.memory_bandwidth
         fixed, each = self._fit(batches, (near, kv), floor)
         return batches / copies, fixed, each * copies
@@ -144,10 +168,20 @@ class DecodeAttentionTable:
         tokens = batches[:, None] * self.lengths[None, :]
         seconds = np.array([self.seconds[*heads, int(batch)] for batch in batches])
         seconds = np.where(np.isnan(seconds), np.nan, np.maximum(seconds, floor * tokens))
-        long = ~np.isnan(seconds) & (floor * tokens >= _LONG_SECONDS)
+        reading = np.where(np.isnan(seconds), 0.0, floor * tokens)
+        long = reading >= min(_LONG_SECONDS, 0.5 * float(reading.max()))
         each = max(float(np.median(seconds[long] / tokens[long])), floor)
         fixed = np.nansum((seconds - each * tokens) / seconds**2, axis=1) / np.nansum(seconds**-2, axis=1)
         return np.maximum.accumulate(np.maximum(fixed, 1e-6)), each
+
+
+def _pair_floor(heads: int, device: Accelerator) -> float:
+    return 4.0 * HEAD_DIM * heads / device.bf16_flops
+
+
+def _relative_fit(columns: Array, seconds: Array) -> tuple[float, float]:
+    found = np.linalg.lstsq((columns / seconds).T, np.ones(len(seconds)), rcond=None)[0]
+    return float(found[0]), float(found[1])
 
 
 def _read(text: str, *, keys: int) -> tuple[Array, dict[tuple[int, ...], Array]]:
