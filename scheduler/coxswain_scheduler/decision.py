@@ -41,7 +41,7 @@ class Decision(Generic[Name]):
     __slots__ = ("_chosen", "_scored", "candidates", "prompt", "rule")
 
     def __init__(
-        self, chosen: Scored[Name], scored: Sequence[Scored[Name]], *, prompt: int, candidates: int, rule: str
+        self, chosen: Scored[Name], scored: Sequence[Scored[Name]], prompt: int, candidates: int, rule: str
     ) -> None:
         self._chosen = chosen
         self._scored = scored

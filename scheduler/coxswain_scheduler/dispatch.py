@@ -27,6 +27,8 @@ _REPORTS_TO_REFLECT = 2
 """A report already under way when the request was sent cannot contain it; the one after it does."""
 _USUAL_OUTPUT = 128
 """Tokens that a running sequence is taken to have before it frees its seat, when nothing better is known."""
+_READ_AFTER = 16
+"""Steps of a kind of engine after which its cost is asked anew for what a prompt token takes."""
 _THRIFT = 0.1
 """Of two engines equally soon, the one that computes less: see `Shortlist`."""
 
@@ -40,15 +42,30 @@ class Prompt:
 
 
 class _Kind:
-    """Engines that share what is learnt of their steps."""
+    """Engines that share what is learnt of their steps. What a prompt token costs is kept for a while."""
+
+    __slots__ = ("_unread", "steps", "token_seconds", "token_steps")
 
     def __init__(self, cost: StepCost) -> None:
         self.steps = cost
+        self._read()
+
+    def observe(self, event: StepEvent) -> None:
+        self.steps.observe(event)
+        self._unread += 1
+        if self._unread >= _READ_AFTER:
+            self._read()
 
     def prefill_work(self, prompt: int, cached: int) -> tuple[float, float]:
         """Steps are counted in parts, for the engine packs several prompts into one."""
         tokens = prompt - cached
-        return self.steps.prefill(tokens, step_seconds=0.0), tokens / self.steps.largest_prefill
+        return tokens * self.token_seconds, tokens * self.token_steps
+
+    def _read(self) -> None:
+        budget = self.steps.largest_prefill
+        self.token_seconds = self.steps.prefill(budget, step_seconds=0.0) / budget
+        self.token_steps = 1.0 / budget
+        self._unread = 0
 
 
 class _Sent:
@@ -64,17 +81,19 @@ class _Sent:
 class _Member:
     """One engine as its reports and what was sent to it since have it."""
 
-    __slots__ = ("block_size", "kind", "load", "number", "sent", "sent_tokens", "slots", "underway")
+    __slots__ = (
+        "block_size", "kind", "load", "number", "pace", "sent", "sent_tokens", "slots", "step", "underway",
+    )  # fmt: skip
 
     def __init__(self, info: EngineInfo, kind: _Kind, number: int) -> None:
         self.block_size = info.block_size
         self.slots = max(1, info.max_num_seqs)
         self.kind = kind
         self.number = number
-        self.load = Load()
         self.sent: dict[str, _Sent] = {}
         self.sent_tokens = 0
         self.underway: set[str] = set()
+        self.reported(Load())
 
     def reported(self, load: Load) -> None:
         self.load = load
@@ -82,6 +101,9 @@ class _Member:
             self.reflect(request)
         for sent in self.sent.values():
             sent.reports += 1
+        decoding, predict = min(load.running, self.slots), self.kind.steps.predict
+        self.pace = predict(0, decoding, load.context)
+        self.step = predict(0, decoding + 1, load.context)
 
     def assign(self, request: str, tokens: int) -> None:
         self.sent[request] = _Sent(tokens)
@@ -93,18 +115,13 @@ class _Member:
             self.sent_tokens -= sent.tokens
         return sent is not None
 
-    def predicted(self) -> tuple[float, float, float]:
-        """Seconds of queue, of the step that yields the token, and of a prefill step beside the prompt's own part."""
-        load, cost = self.load, self.kind.steps
-        decoding = min(load.running, self.slots)
-        pace = cost.predict(0, decoding, load.context)
-        step = cost.predict(0, decoding + 1, load.context)
+    def queue(self) -> float:
+        """Seconds until the prompts before are computed and there is a seat."""
+        load = self.load
         seconds, steps = self.kind.prefill_work(load.pending_prefill + self.sent_tokens, 0)
-        queue = seconds + steps * pace
         excess = load.running + load.waiting + len(self.sent) + 1 - self.slots
-        if excess > 0:
-            queue += excess * _USUAL_OUTPUT * step / self.slots
-        return queue, step, pace
+        wait = excess * _USUAL_OUTPUT * self.step / self.slots if excess > 0 else 0.0
+        return seconds + steps * self.pace + wait
 
 
 class Dispatcher:
@@ -126,8 +143,8 @@ class Dispatcher:
         kind = self._kinds.get(name)
         if kind is None:
             kind = self._kinds[name] = _Kind(StepCost(floor_seconds=info.step_floor_seconds))
-        self._members[member] = _Member(info, kind, self._shortlist.add(member, kind))
-        self._refresh(member)
+        self._members[member] = known = _Member(info, kind, self._shortlist.add(member, kind))
+        self._refresh(member, known)
         self._block_sizes = tuple(sorted({each.block_size for each in self._members.values()}))
 
     def drop(self, member: str) -> None:
@@ -143,12 +160,12 @@ class Dispatcher:
         """The engine's own account of its load."""
         if (known := self._members.get(member)) is not None:
             known.reported(load)
-            self._refresh(member)
+            self._refresh(member, known)
 
     def stepped(self, member: str, event: StepEvent) -> None:
         """A step to learn from."""
         if (known := self._members.get(member)) is not None:
-            known.kind.steps.observe(event)
+            known.kind.observe(event)
 
     def stored(self, member: str, hashes: Sequence[int]) -> None:
         """The engine can now reuse these blocks, given in chain order."""
@@ -177,7 +194,9 @@ class Dispatcher:
         """The least costly member, equals by lot; None without members. `among`: names or a `mask`; None is all."""
         if not (among is None or isinstance(among, int)):
             among = self._shortlist.mask(among)
-        return self._shortlist.choose(prompt.tokens, self._levels(prompt), underway=self._soon(prompt), among=among)
+        return self._shortlist.choose(
+            prompt.tokens, self._levels(prompt), underway=self._underway_of(prompt), among=among
+        )
 
     def assigned(self, member: str, request: str, tokens: int, prompt: Prompt | None = None) -> None:
         """A request with `tokens` uncached tokens of its `prompt` has just been sent. KeyError if unknown."""
@@ -186,7 +205,7 @@ class Dispatcher:
         if prompt is not None:
             known.underway.add(request)
             self._underway.add(request, known.number, prompt.hashes.get(known.block_size, ()))
-        self._refresh(member)
+        self._refresh(member, known)
 
     def dispatch(
         self, request: str, prompt: Prompt, *, among: Iterable[str] | int | None = None
@@ -205,15 +224,14 @@ class Dispatcher:
                 known.underway.remove(request)
                 self._underway.settle(request)
             if known.reflect(request):
-                self._refresh(member)
+                self._refresh(member, known)
 
     def cost_errors(self) -> dict[tuple[str, str, str], float]:
         """Mean relative error of the step prediction, by (engine, accelerator, model)."""
         return {name: kind.steps.error for name, kind in self._kinds.items()}
 
-    def _refresh(self, member: str) -> None:
-        queue, step, pace = self._members[member].predicted()
-        self._shortlist.update(member, queue=queue, step=step, pace=pace)
+    def _refresh(self, name: str, member: _Member) -> None:
+        self._shortlist.update(name, queue=member.queue(), step=member.step, pace=member.pace)
 
     def _levels(self, prompt: Prompt) -> Iterable[tuple[int, int]]:
         """(cached tokens, mask), by falling tokens: hashes of one block size name no blocks of another."""
@@ -224,9 +242,10 @@ class Dispatcher:
         found = [(depth * size, mask) for size, hashes in prompt.hashes.items() for depth, mask in levels(hashes)]
         return sorted(found, reverse=True)
 
-    def _soon(self, prompt: Prompt) -> Iterable[tuple[int, int]]:
-        return [
-            (blocks * size, mask)
-            for size, hashes in prompt.hashes.items()
-            for blocks, mask in self._underway.alike(hashes)
-        ]
+    def _underway_of(self, prompt: Prompt) -> Iterable[tuple[int, int]]:
+        found = []
+        for size, hashes in prompt.hashes.items():
+            if (alike := self._underway.alike(hashes)) is not None:
+                blocks, number = alike
+                found.append((blocks * size, 1 << number))
+        return found

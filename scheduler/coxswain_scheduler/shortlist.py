@@ -14,7 +14,7 @@ gateway takes them from reports, a policy in the simulator from the cost models.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 from math import inf
 from operator import itemgetter
 from typing import Generic, Protocol, TypeVar
@@ -23,12 +23,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coxswain_scheduler.decision import Decision, Scored
-from coxswain_scheduler.prefixes import seats
 
 Name = TypeVar("Name", bound=Hashable)
 
 _FEW = 16
 """As many are scored faster one by one than as arrays."""
+_SURELY = 2
+"""Levels looked at before it is asked whether the next could still win: the question costs as much as a level."""
+_LOT = 1e-9
+"""Seconds at most by which equals are made to differ, by lot."""
+_TRIES = 2
+"""Winners looked at one by one, before it is worked out for everybody whether he counts."""
+_HUGE = 1e300
+"""Seconds that every engine undercuts."""
 _cost = itemgetter(0)
 
 
@@ -98,10 +105,10 @@ class Shortlist(Generic[Name]):
         kind = self._kinds.get(cost)
         if kind is None:
             kind = self._kinds[cost] = _Kind(cost, self._size)
-        seat = self._seats[name] = self._by_number[number] = _Seat(name, number, kind)
+        self._seats[name] = self._by_number[number] = _Seat(name, number, kind)
         kind.mask |= 1 << number
-        kind.bases[number] = seat.base
         self._everyone |= 1 << number
+        self.update(name, queue=0.0, step=0.0, pace=0.0)
         return number
 
     def drop(self, name: Name) -> int | None:
@@ -124,7 +131,7 @@ class Shortlist(Generic[Name]):
         its prefill takes without it, and what is added to the cost without being waited for. KeyError if unknown."""
         seat = self._seats[name]
         seat.queue, seat.step, seat.pace = queue, step, pace
-        seat.base = base = queue + step + toll
+        seat.base = base = queue + step + toll + _LOT * self._rng.random()
         seat.kind.bases[seat.number] = base
         seat.kind.paces[seat.number] = pace
 
@@ -150,68 +157,100 @@ class Shortlist(Generic[Name]):
         underway: Iterable[tuple[int, int]] = (),
         among: int | None = None,
     ) -> Decision[Name] | None:
-        """The least costly engine for a prompt of so many tokens, equals by lot; None if there is none.
+        """The least costly engine for a prompt of so many tokens, None if there is none.
 
         `levels`: (cached tokens, mask of the engines that hold so many), by falling tokens, each engine at most once.
         `underway`: the same for prompts on their way there, in any order. `among`: mask of those to choose from.
         """
-        everyone = left = self._everyone if among is None else self._everyone & among
+        everyone = self._everyone if among is None else self._everyone & among
         if not everyone:
             return None
         scored: list[Scored[Name]] = []
         for cached, mask in underway:
-            self._score(scored, mask & everyone, prompt, cached)
-        bound: Callable[[int], float] | None = None
-        for cached, mask in levels:
-            if scored and len(self._seats) > _FEW:
-                bound = bound or self._bound(prompt)
-                if bound(cached) > min(map(_cost, scored)):
-                    break
-            self._score(scored, mask & left, prompt, cached)
-            left &= ~mask
-        self._score(scored, left, prompt, 0)
-        return Decision(self._best(scored), scored, prompt=prompt, candidates=everyone.bit_count(), rule=self.rule)
+            self._each(scored, mask & everyone, prompt, cached)
+        left = everyone
+        for looked_at, (cached, mask) in enumerate(levels):
+            own = mask & left
+            if own.bit_count() > _FEW:
+                left = self._crowd(scored, own, left, prompt, cached)
+            else:
+                if looked_at >= _SURELY and self._bound(prompt, cached) > min(map(_cost, scored), default=_HUGE):
+                    left = 0
+                self._each(scored, own & left, prompt, cached)
+                left &= ~own
+            if not left:
+                break
+        if left.bit_count() > _FEW:
+            self._crowd(scored, left, left, prompt, 0)
+        else:
+            self._each(scored, left, prompt, 0)
+        return Decision(min(scored, key=_cost), scored, prompt, everyone.bit_count(), self.rule)
 
-    def _best(self, scored: list[Scored[Name]]) -> Scored[Name]:
-        least = min(map(_cost, scored))
-        equals = [one for one in scored if one[0] == least]
-        return equals[0] if len(equals) == 1 else equals[self._rng.randrange(len(equals))]
+    def _bound(self, prompt: int, cached: int) -> float:
+        """No engine can cost less with so many tokens cached, whatever its pace."""
+        work = ((kind, kind.cost.prefill_work(prompt, cached)[0]) for kind in self._kinds.values())
+        return min(float(kind.bases.min()) + self._weight * seconds for kind, seconds in work)
 
-    def _bound(self, prompt: int) -> Callable[[int], float]:
-        """The least that any engine could cost with so many tokens cached."""
-        floors = [(float(kind.bases.min()), kind.cost) for kind in self._kinds.values()]
-        weight = self._weight
-        return lambda cached: min(base + weight * cost.prefill_work(prompt, cached)[0] for base, cost in floors)
-
-    def _score(self, scored: list[Scored[Name]], mask: int, prompt: int, cached: int) -> None:
-        """Add those of `mask`, or the best of a crowd."""
-        if not mask:
-            return
+    def _each(self, scored: list[Scored[Name]], mask: int, prompt: int, cached: int) -> None:
+        """Add all of `mask`."""
         cached = max(0, min(cached, prompt - 1))
         for kind in self._kinds.values():
             own = mask & kind.mask
             if own:
                 seconds, steps = kind.cost.prefill_work(prompt, cached)
-                numbers = seats(own) if own.bit_count() <= _FEW else self._least(kind, own, steps)
-                for number in numbers:
-                    seat = self._by_number[number]
-                    assert seat is not None
-                    work = seconds + steps * seat.pace
-                    scored.append((seat.base + self._weight * work, seat.name, cached, seat.queue, work, seat.step))
+                while own:
+                    number = own.bit_length() - 1
+                    own ^= 1 << number
+                    scored.append(self._scored(number, cached, seconds, steps))
 
-    def _least(self, kind: _Kind, mask: int, steps: float) -> tuple[int, int]:
-        """Two of the least costly of many of one kind that hold equally much, the first by lot among equals."""
+    def _scored(self, number: int, cached: int, seconds: float, steps: float) -> Scored[Name]:
+        seat = self._by_number[number]
+        assert seat is not None
+        work = seconds + steps * seat.pace
+        return seat.base + self._weight * work, seat.name, cached, seat.queue, work, seat.step
+
+    def _crowd(self, scored: list[Scored[Name]], mask: int, left: int, prompt: int, cached: int) -> int:
+        """Add the best of each kind in `mask`, and return who else in `left` may yet be better with less cached."""
+        cached = max(0, min(cached, prompt - 1))
+        best = min(map(_cost, scored), default=_HUGE)
+        remain = 0
+        for kind in self._kinds.values():
+            if kind.mask & left:
+                seconds, steps = kind.cost.prefill_work(prompt, cached)
+                costs = self._costs(kind, steps, left)
+                number, better = self._winner(costs, mask, left, best - self._weight * seconds)
+                remain |= better & kind.mask
+                if number is not None:
+                    scored.append(self._scored(number, cached, seconds, steps))
+        return remain
+
+    def _costs(self, kind: _Kind, steps: float, left: int) -> NDArray[np.float64]:
+        """By number, less what is the same for all: of those in `left`, and perhaps of a few others."""
         costs = self._scratch
-        np.multiply(kind.paces, self._weight * steps, out=costs)
-        costs += kind.bases
-        if mask != kind.mask:
-            np.putmask(costs, self._absent(mask), inf)
-        first = int(costs.argmin())
-        equals: NDArray[np.intp] = np.flatnonzero(costs == costs[first])
-        if len(equals) > 1:
-            first = int(equals[self._rng.randrange(len(equals))])
-        costs[first] = inf
-        return first, int(costs.argmin())
+        np.multiply(kind.paces, self._weight * steps, costs)
+        np.add(costs, kind.bases, costs)
+        if (kind.mask & ~left).bit_count() > _TRIES:
+            np.putmask(costs, self._absent(left), inf)
+        return costs
+
+    def _winner(self, costs: NDArray[np.float64], mask: int, left: int, limit: float) -> tuple[int | None, int]:
+        """The least costly in `mask`, and who in `left` is better but holds less.
+
+        All are compared as if they held so much. The winner mostly does: then nobody else can win any more, and who is
+        in the mask was not worked out for each of a thousand.
+        """
+        better = 0
+        for _ in range(_TRIES):
+            number = int(costs.argmin())
+            if costs.item(number) > limit:
+                return None, better
+            if mask >> number & 1:
+                return number, better
+            better |= 1 << number & left
+            costs[number] = inf
+        np.putmask(costs, self._absent(mask), inf)
+        number = int(costs.argmin())
+        return number if costs.item(number) <= limit else None, left & ~mask
 
     def _absent(self, mask: int) -> NDArray[np.bool_]:
         """Which numbers are not in the mask."""

@@ -1,19 +1,16 @@
 """Prompts on their way to an engine, which will soon hold their prefixes: a burst of one prefix can follow its first.
 
-Nothing is noted for most blocks of a prompt. Each prompt hangs on a few anchors, its blocks at depths that grow
-geometrically; a later prompt finds those that share its deepest known anchor, and as hashes are chained, how much they
-share with it is found by halving.
+Nothing is noted for most blocks of a prompt. Its blocks at a few depths, which grow geometrically, are its anchors, and
+each anchor knows the latest prompt that has it. A later prompt is compared with the one at its deepest known anchor; as
+hashes are chained, how much the two share is found by halving.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Hashable, Sequence
 
-_ANCHORS = (512, 64, 8, 1)
-"""Depths in blocks."""
-_LATEST = 4
-"""Prompts compared with, the latest first: those before are soon in the prefix index, or are of other prompts."""
+_ANCHORS = (1024, 512, 256, 128, 64, 32, 16)
+"""Depths in blocks. What shares less than the last gains little by following, and too many prompts share it."""
 
 _Sent = tuple[int, Sequence[int]]
 
@@ -23,7 +20,7 @@ class Underway:
 
     def __init__(self) -> None:
         self._sent: dict[Hashable, _Sent] = {}
-        self._anchored: dict[int, dict[Hashable, _Sent]] = {}
+        self._anchored: dict[int, _Sent] = {}
 
     def __len__(self) -> int:
         return len(self._sent)
@@ -34,7 +31,7 @@ class Underway:
         sent = self._sent[request] = (seat, hashes)
         for depth in _ANCHORS:
             if depth <= len(hashes):
-                self._anchored.setdefault(hashes[depth - 1], {})[request] = sent
+                self._anchored[hashes[depth - 1]] = sent
 
     def settle(self, request: Hashable) -> None:
         """It has begun, ended or been withdrawn. An unknown request is ignored."""
@@ -43,26 +40,23 @@ class Underway:
             return
         hashes = sent[1]
         for depth in _ANCHORS:
-            if depth <= len(hashes):
-                anchored = self._anchored[hashes[depth - 1]]
-                del anchored[request]
-                if not anchored:
-                    del self._anchored[hashes[depth - 1]]
+            if depth <= len(hashes) and self._anchored.get(hashes[depth - 1]) is sent:
+                del self._anchored[hashes[depth - 1]]
 
-    def alike(self, hashes: Sequence[int]) -> Iterator[tuple[int, int]]:
-        """(blocks shared, mask of the engine) of the latest prompts that share the most."""
+    def alike(self, hashes: Sequence[int]) -> tuple[int, int] | None:
+        """(blocks shared, engine) of the latest prompt that shares the deepest anchor; None if none is shared."""
+        length = len(hashes)
         for depth in _ANCHORS:
-            if depth <= len(hashes) and (anchored := self._anchored.get(hashes[depth - 1])):
-                for seat, others in islice(reversed(anchored.values()), _LATEST):
-                    yield _shared(hashes, others, depth), 1 << seat
-                return
+            if depth <= length:
+                sent = self._anchored.get(hashes[depth - 1])
+                if sent is not None:
+                    return _shared(hashes, sent[1], depth), sent[0]
+        return None
 
 
 def _shared(these: Sequence[int], others: Sequence[int], least: int) -> int:
     """Leading blocks that both have, at least `least`."""
     most = min(len(these), len(others))
-    if these[most - 1] == others[most - 1]:
-        return most
     while least < most:
         middle = (least + most + 1) >> 1
         if these[middle - 1] == others[middle - 1]:

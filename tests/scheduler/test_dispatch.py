@@ -95,10 +95,15 @@ def test_nobody_is_no_decision() -> None:
 
 def test_equals_are_drawn_by_lot_and_the_lot_can_be_fixed() -> None:
     def drawn(seed: int) -> list[str]:
-        made = Dispatcher(rng=random.Random(seed))
+        made, went = Dispatcher(rng=random.Random(seed)), []
         for member in "abc":
             made.add(member, info())
-        return [choose(made, *"abc").member for _ in range(30)]
+        for number in range(30):
+            decision = made.dispatch(str(number), made.prompt(PROMPT))
+            assert decision is not None
+            went.append(decision.member)
+            made.settled(decision.member, str(number))
+        return went
 
     assert drawn(1) == drawn(1)
     assert set(drawn(1)) == set("abc")

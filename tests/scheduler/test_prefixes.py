@@ -1,0 +1,122 @@
+"""Who holds how much of a prompt, now and soon."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coxswain_scheduler.prefixes import PrefixIndex, seats
+from coxswain_scheduler.underway import Underway
+
+
+def test_hits_are_leading_blocks() -> None:
+    index = PrefixIndex()
+    index.stored(0, [1, 2, 3])
+    index.stored(70, [1, 2])
+    assert index.hits([1, 2, 3, 4]) == {0: 3, 70: 2}
+    assert index.hits([9]) == index.hits([]) == {}
+    assert (len(index), index.entries) == (3, 5)
+
+
+def test_levels_come_deepest_first_and_name_each_holder_once() -> None:
+    index = PrefixIndex()
+    for seat, depth in enumerate([5, 2, 5, 8]):
+        index.stored(seat, range(100, 100 + depth))
+    assert [(depth, list(seats(mask))) for depth, mask in index.levels(range(100, 120))] == [
+        (8, [3]),
+        (5, [0, 2]),
+        (2, [1]),
+    ]
+
+
+def test_what_is_removed_or_replaced_is_gone() -> None:
+    index = PrefixIndex()
+    index.stored(0, [1, 2])
+    index.removed(0, [2, 7])
+    index.removed(1, [1])
+    assert index.hits([1, 2]) == {0: 1}
+    index.replace(0, [5])
+    assert index.hits([1]) == {}
+    assert index.hits([5]) == {0: 1}
+    index.drop(0)
+    index.drop(9)
+    assert index.hits([5]) == {}
+    assert (len(index), index.entries) == (0, 0)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["store", "remove", "replace", "drop"]), st.integers(0, 2),
+                          st.lists(st.integers(0, 5), max_size=4)), max_size=20))  # fmt: skip
+def test_it_is_a_set_per_engine(operations: list[tuple[str, int, list[int]]]) -> None:
+    index, held = PrefixIndex(), [set[int](), set[int](), set[int]()]
+    for operation, seat, hashes in operations:
+        match operation:
+            case "store":
+                index.stored(seat, hashes)
+                held[seat] |= set(hashes)
+            case "remove":
+                index.removed(seat, hashes)
+                held[seat] -= set(hashes)
+            case "replace":
+                index.replace(seat, hashes)
+                held[seat] = set(hashes)
+            case "drop":
+                index.drop(seat)
+                held[seat] = set()
+    for block in range(6):
+        assert index.hits([block]) == {seat: 1 for seat, blocks in enumerate(held) if block in blocks}
+    assert index.entries == sum(map(len, held))
+
+
+@given(st.lists(st.integers(0, 40), max_size=90), st.integers(0, 40))
+def test_holders_of_whole_prefixes_are_found_exactly(depths: list[int], length: int) -> None:
+    index = PrefixIndex()
+    for seat, depth in enumerate(depths):
+        index.stored(seat, range(1, depth + 1))
+    expected = {seat: min(depth, length) for seat, depth in enumerate(depths) if min(depth, length)}
+    assert index.hits(range(1, length + 1)) == expected
+
+
+@given(st.lists(st.sets(st.integers(0, 30)), max_size=20), st.integers(1, 31))
+def test_holders_with_gaps_mislead_and_break_nothing(held: list[set[int]], length: int) -> None:
+    index = PrefixIndex()
+    for seat, blocks in enumerate(held):
+        index.stored(seat, sorted(blocks))
+    levels = list(index.levels(range(length)))
+    assert [depth for depth, _ in levels] == sorted({depth for depth, _ in levels}, reverse=True)
+    for seat, depth in index.hits(range(length)).items():
+        assert depth - 1 in held[seat]
+
+
+def test_an_engine_that_stores_and_evicts_for_ever_takes_no_more_room() -> None:
+    index = PrefixIndex()
+    for number in range(20_000):
+        index.stored(0, [number])
+        index.removed(0, [number - 10])
+    assert (len(index), index.entries) == (10, 10)
+    assert len(index._held[0].blocks) < 2_000
+
+
+class TestUnderway:
+    def test_a_prompt_on_its_way_is_found_by_what_it_shares(self) -> None:
+        underway = Underway()
+        underway.add("r", 7, list(range(200)))
+        assert underway.alike([*range(100), -1, -2]) == (100, 7)
+        assert underway.alike(list(range(300))) == (200, 7)
+        assert underway.alike(list(range(15))) is None
+        assert underway.alike(list(range(1000, 1100))) is None
+
+    def test_the_latest_counts_and_what_has_begun_does_not(self) -> None:
+        underway = Underway()
+        underway.add("first", 1, list(range(50)))
+        underway.add("second", 2, list(range(40)))
+        assert underway.alike(list(range(60))) == (40, 2)
+        underway.settle("second")
+        underway.settle("second")
+        underway.settle("first")
+        assert underway.alike(list(range(60))) is None
+        assert (len(underway), underway._anchored) == (0, {})
+
+    def test_a_request_sent_anew_has_one_place(self) -> None:
+        underway = Underway()
+        underway.add("r", 1, list(range(64)))
+        underway.add("r", 2, list(range(100, 120)))
+        assert underway.alike(list(range(64))) is None
+        assert underway.alike(list(range(100, 120))) == (20, 2)
