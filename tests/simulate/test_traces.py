@@ -165,6 +165,7 @@ WRONG = [
     ("mooncake", GOOD.replace("[4, 5]", "[4]"), 1, "hash_ids"),
     ("mooncake", GOOD.replace("[4, 5]", "[4, 5, 6]"), 1, "hash_ids"),
     ("mooncake", GOOD.replace("[4, 5]", '[4, "x"]'), 1, "hash_ids"),
+    ("mooncake", GOOD.replace("[4, 5]", "[4, -5]"), 1, "hash_ids"),
     ("mooncake", f"{GOOD}\n{GOOD[:-9]}", 2, ""),
     ("mooncake", "TIMESTAMP,ContextTokens,GeneratedTokens\n", 1, ""),
     ("mooncake", "[1, 2]", 1, ""),

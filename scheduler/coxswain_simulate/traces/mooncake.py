@@ -22,7 +22,7 @@ class _Request(msgspec.Struct):
     timestamp: Annotated[float, msgspec.Meta(ge=0, le=_LAST_MS)]
     input_length: _Tokens
     output_length: _Tokens
-    hash_ids: tuple[int, ...]
+    hash_ids: tuple[Annotated[int, msgspec.Meta(ge=0)], ...]
 
 
 def read(path: Path) -> Iterator[Line]:
