@@ -117,16 +117,23 @@ class TestDynamo:
         # Prefill: 10 + 12 − 4 blocks; decode: 10 active, 8 of the 12 new.
         assert "(blocks: 0: 36)" in work.policy.explain(ask)
 
-    def test_blocks_that_are_active_already_do_not_count_again(self, desk: Make) -> None:
+    def test_the_decode_pool_counts_each_requests_blocks(self, desk: Make) -> None:
         work = desk("dynamo-kv:prefill=1", 3)
-        shared, other = work.ask(8 * BLOCK, hashes=range(8)), work.ask(6 * BLOCK, hashes=range(50, 56))
-        for ask in (shared, other):
+        shared, other, again = (
+            work.ask(8 * BLOCK, hashes=range(8)),
+            work.ask(6 * BLOCK, hashes=range(50, 56)),
+            work.ask(8 * BLOCK, hashes=range(8)),
+        )
+        for ask in (shared, other, again):
             work.fleet.admitted(ask, emitted=0)
             work.policy.prefilled(ask)
-        again = work.ask(8 * BLOCK, hashes=range(8))
-        work.fleet.admitted(again, emitted=0)
-        work.policy.prefilled(again)
-        assert again.engine == shared.engine != other.engine
+        assert again.engine == other.engine != shared.engine
+
+    def test_blocks_that_are_active_already_do_not_count_again(self, desk: Make) -> None:
+        work = desk("dynamo-kv", 2)
+        first, second = work.ask(8 * BLOCK, hashes=range(8)), work.ask(8 * BLOCK, hashes=range(50, 58))
+        assert first.engine != second.engine
+        assert work.ask(8 * BLOCK, hashes=range(8)).engine == first.engine
 
     def test_the_prefill_pool_minds_no_decode_blocks(self, desk: Make) -> None:
         work = desk("dynamo-kv:prefill=2", 4)

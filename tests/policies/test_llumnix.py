@@ -43,9 +43,8 @@ def test_freeness_is_steps_until_full(desk: Make) -> None:
     assert policy.remaining_steps(body) == (BLOCKS - 20) / 2
     put(work, 0, 1280, emitted=0)
     put(work, 0, 6400, emitted=0)
-    assert policy.remaining_steps(body) == (BLOCKS - 20 - 20) / 3  # of the queue, its head
-    _, whole = small(desk, ":defragment=false")
-    assert whole.remaining_steps(body) == (BLOCKS - 20 - 20 - 100) / 4
+    assert policy.remaining_steps(body) == (BLOCKS - 20 - 20 - 100) / 4
+    assert policy.remaining_steps(body, first=True) == (BLOCKS - 20 - 20) / 3  # of the queue, its head
 
 
 def test_dispatches_to_the_freest(desk: Make) -> None:

@@ -54,19 +54,19 @@ def test_a_full_token_pool_borrows_a_prompt_engine(desk: Make) -> None:
 
 
 def test_reserves_by_the_answers_seen_not_by_the_one_to_come(desk: Make) -> None:
-    work = desk("splitwise", 4)
+    work = desk("splitwise:prefill=1", 2)
     assert isinstance(work.policy, Splitwise)
     first = work.ask(1000)
-    assert work.policy._memory(first) == 1000 + 256
+    assert work.policy.reserved_tokens(1) == 1000 + 256
     first.emitted = 600
     work.end(first)
-    second = work.ask(1000)
-    assert work.policy._memory(second) == 1000 + 600
-    second.emitted = 700
-    assert work.policy._memory(second) == 1000 + 700
+    assert work.policy.reserved_tokens(1) == 0
+    work.ask(1000)
+    assert work.policy.reserved_tokens(1) == 1000 + 600
 
 
 def test_a_constant_can_be_reserved(desk: Make) -> None:
-    work = desk("splitwise:output=50", 4)
+    work = desk("splitwise:prefill=1,output=50", 2)
     assert isinstance(work.policy, Splitwise)
-    assert work.policy._memory(work.ask(1000)) == 1050
+    work.ask(1000)
+    assert work.policy.reserved_tokens(1) == 1050

@@ -119,6 +119,8 @@ class Baseline:
         tokens = request.prompt_tokens if tokens is None else tokens
         self.flights.add(request, decision.chosen, tokens=tokens, seconds=seconds, now=self.cluster.now)
         self.cluster.dispatch(request, decision.chosen, rank=rank, hold=hold)
+        if request.engine is None:  # no engine could ever hold it
+            self.flights.remove(request, now=self.cluster.now)
         return True
 
     def refuse(self, request: Request, decision: Decision) -> bool:

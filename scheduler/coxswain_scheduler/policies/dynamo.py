@@ -13,8 +13,8 @@ their range), and requests wait at the router while every engine has more active
 budgets. Credits of host memory and disk (0.75, 0.25) have nothing to count here. Reads: the prefix index by KV
 events, and the router's own count of active tokens, blocks and requests.
 
-With `prefill=N`: the prefill pool is chosen without decode blocks; in the decode pool neither the cache nor prefill
-tokens count.
+With `prefill=N`: in the prefill pool decode blocks do not count; in the decode pool only they do, each
+request's its own.
 """
 
 from __future__ import annotations
@@ -106,19 +106,12 @@ class DynamoKV(Split):
 
     def admit(self, request: Request) -> bool:
         pool = self.pool("Prefill" if self.prefill else "Serve")
-        if all(self._full(engine) for engine in pool) or not super().admit(request):
+        if all(self._full(engine) for engine in pool):
             return False
-        decision = request.note
-        assert isinstance(decision, Decision) and decision.chosen is not None
-        self._activate(request, decision.chosen)
+        super().admit(request)
+        if not self.prefill and (flight := self.flights.get(request)):
+            self._activate(request, flight.engine)
         return True
-
-    def prefilled(self, request: Request) -> None:
-        self._deactivate(request)
-        super().prefilled(request)
-        decision = request.note
-        assert isinstance(decision, Decision) and decision.chosen is not None
-        self._activate(request, decision.chosen)
 
     def route(self, request: Request, candidates: Sequence[int]) -> Decision:
         held = self.cluster.holders(request)
@@ -137,7 +130,8 @@ class DynamoKV(Split):
 
     def settle_decode(self, request: Request, candidates: Sequence[int]) -> Decision:
         costs = {
-            engine: self._potential_blocks(request, engine) + self.request_weight * self.flights[engine].count
+            engine: (self.flights[engine].context + request.prompt_tokens) / self.cluster.engines[engine].block_size
+            + self.request_weight * self.flights[engine].count
             for engine in candidates
         }
         return self._select(costs, "lowest decode cost")

@@ -2,15 +2,15 @@
 
 Source: OSDI'24 and AlibabaPAI/llumnix. An engine's freeness is how many steps are left until it is full:
 
-    remaining steps = (free blocks − blocks of the first queued request − headroom) / (running + [any queued])
+    remaining steps = (free blocks − blocks of the queued requests − headroom) / (running + queued)
 
-with all queued requests in place of the first where `defragment=false`. Engines are busy below 10 remaining steps, at
-128 decodes, or with all KV spoken for; dispatch takes the freest that is not busy. Every 50 ms engines with preempted
-requests or fewer than 3 remaining steps are paired, fullest first, with those above 3 and nothing preempted, freest
-first; of each the shortest running request moves (`cluster.move` copies in stages), one migration per engine at a
-time. An engine with high-priority requests keeps headroom: all of its KV but the 1,600 tokens at which decoding is
-near its best speed (`ideal_tokens`). High priority is queued first and never moved. A migration that has not ended
-after 10 s is given up (the pre-allocation's time limit).
+For migration only the first of the queued requests counts, unless `defragment=false`. Engines are busy below 10
+remaining steps, at 128 decodes, or with all KV spoken for; dispatch takes the freest that is not busy. Every 50 ms
+engines with preempted requests or fewer than 3 remaining steps are paired, fullest first, with those above 3 and
+nothing preempted, freest first; of each the shortest running request moves (`cluster.move` copies in stages), one
+migration per engine at a time. An engine with high-priority requests keeps headroom: all of its KV but the 1,600
+tokens at which decoding is near its best speed (`ideal_tokens`). High priority is queued first and never moved. A
+migration that has not ended after 10 s is given up (the pre-allocation's time limit).
 
 With `scale=true`, every 10 s: one more engine if the mean of remaining steps is below `up` (10), one less if it is
 above `down` (60) and would stay so; an engine that leaves is emptied by migration. The paper sweeps these thresholds;
@@ -105,13 +105,13 @@ class Llumnix(Baseline):
         super().lost(engine)
         self._leaving.pop(engine, None)
 
-    def remaining_steps(self, engine: Engine, *, idle: float = math.inf) -> float:
-        """Steps until `engine` is full, a token a request and step; `idle` for one without requests."""
-        requests = engine.running + engine.waiting
-        if not requests:
+    def remaining_steps(self, engine: Engine, *, first: bool = False, idle: float = math.inf) -> float:
+        """Steps until `engine` is full, a block a request and step; `idle` for one without requests. With `first`, only
+        the first queued request counts."""
+        batch = engine.running + (min(1, engine.waiting) if first else engine.waiting)
+        if not batch:
             return idle
-        queued = self._first_waiting_blocks(engine) if self.defragment else engine.waiting_blocks
-        batch = engine.running + (engine.waiting > 0) if self.defragment else requests
+        queued = self._first_waiting_blocks(engine) if first else engine.waiting_blocks
         return (engine.free_blocks - queued - self._headroom_blocks(engine)) / batch
 
     def _first_waiting_blocks(self, engine: Engine) -> int:
@@ -135,9 +135,10 @@ class Llumnix(Baseline):
 
     def _migrate(self) -> None:
         """Pair the fullest with the freest, and move one request of each pair."""
-        steps = {engine.id: self.remaining_steps(engine) for engine in self.cluster.engines.values()}
+        engines = self.cluster.engines.values()
+        steps = {engine.id: self.remaining_steps(engine, first=self.defragment) for engine in engines}
         in_use = {engine for move in self._migrations.values() for engine in (move.source, move.target)}
-        preempted = {engine.id: self._preempted(engine) for engine in self.cluster.engines.values()}
+        preempted = {engine.id: self._preempted(engine) for engine in engines}
         open_ = [engine for engine in steps if engine not in in_use]
         sources = [engine for engine in open_ if preempted[engine] or steps[engine] < MIGRATE_STEPS]
         targets = [engine for engine in open_ if not preempted[engine] and steps[engine] > MIGRATE_STEPS]
@@ -169,8 +170,9 @@ class Llumnix(Baseline):
         ]
 
     def _preempted(self, engine: Engine) -> bool:
-        """Whether a queued request has run before."""
-        return engine.waiting > 0 and any(request.emitted for request in engine.requests[-engine.waiting :])
+        """Whether a queued request has run before; one that is on its way here from another engine does not count."""
+        queued = engine.requests[-engine.waiting :] if engine.waiting else ()
+        return any(request.emitted and request.engine == engine.id for request in queued)
 
     def _forget_ended_migrations(self) -> None:
         limit = self.cluster.now - MIGRATION_TIMEOUT_SECONDS
@@ -199,7 +201,7 @@ class Llumnix(Baseline):
             if not engine.requests:
                 del self._leaving[engine.id]
                 continue
-            for request in list(engine.requests[engine.running :]):
+            for request in list(engine.requests[-engine.waiting :] if engine.waiting else ()):
                 self.cluster.take_back(request)
                 self.arrived(request)
             if all(move.source != engine.id for move in self._migrations.values()) and (

@@ -46,7 +46,10 @@ class MooncakeConductor(Split):
         self._booked.setdefault(decode.chosen, {})[request.id] = request
         queued = self.flights[prefill.chosen].queue_seconds(self.cluster.now)
         tokens = request.prompt_tokens - min(self.cluster.cached(request, prefill.chosen), request.prompt_tokens - 1)
-        return self.send(request, prefill, tokens=tokens, seconds=ttft - queued, hold=True)
+        self.send(request, prefill, tokens=tokens, seconds=ttft - queued, hold=True)
+        if self.flights.get(request) is None:
+            self._unbook(request)
+        return True
 
     def settle_decode(self, request: Request, candidates: Sequence[int]) -> Decision:
         """The engine that was booked, if it is still there."""
@@ -101,13 +104,17 @@ class MooncakeConductor(Split):
         return self.lowest(gaps, "least predicted inter-token time", "seconds")
 
     def _inter_token(self, engine: Engine, request: Request, ttft: float) -> float:
-        """With the request, and with all that is booked, decoding on `engine`."""
+        """With the request, and with all that is booked, decoding on `engine`; beyond the objective if it has no slot
+        or no KV for them."""
         decodes, context = engine.decoding, engine.context
         if self.predict and decodes:
             decodes, context = self._left_after(engine, ttft)
         booked = [other for other in self._booked.get(engine.id, {}).values() if other is not request]
         decodes += len(booked) + 1
         context += sum(other.prompt_tokens for other in booked) + request.prompt_tokens
+        full = max(decodes / engine.max_num_seqs, context / (engine.total_blocks * engine.block_size))
+        if full > 1:
+            return self.cluster.objectives.inter_token * (1 + full)
         return engine.timing.decode_seconds(decodes, context, 1)
 
     def _left_after(self, engine: Engine, seconds: float) -> tuple[int, int]:

@@ -8,9 +8,9 @@ No token engine: the prompt engine with the least memory does. Neither: one mixe
 pending tokens of all, does both. An idle mixed engine returns to its pool.
 
 The original reserves memory by the true output length, which its simulator knows and a gateway does not. Here a
-request reserves its prompt plus the mean length of the last 1,000 answers, or what it has emitted if that is more;
-`output=N` reserves a constant instead. Half of the engines are the prompt pool unless `prefill=N` says otherwise.
-Reads: its own count of pending prompt tokens and reserved memory.
+request reserves its prompt plus the mean length of the last 1,000 answers (256 before the first); `output=N` reserves
+a constant instead. Half of the engines are the prompt pool unless `prefill=N` says otherwise. Reads: its own count of
+pending prompt tokens and reserved memory.
 """
 
 from __future__ import annotations
@@ -36,13 +36,15 @@ class Splitwise(Split):
         self._answers: deque[int] = deque(maxlen=HISTORY)
         self._answered = 0
         self._decodes_at: dict[int, int] = {}
-        self._reserved: dict[int, dict[int, Request]] = {}
+        self._reserved: dict[int, set[int]] = {}
+        self._prompts: dict[int, int] = {}
 
     def begin(self, cluster: Cluster) -> None:
         self.prefill = self.prefill or len(cluster.engines) // 2
         super().begin(cluster)
         self.home = {key: engine.role for key, engine in cluster.engines.items()}
-        self._decodes_at, self._reserved = {}, {key: {} for key in cluster.engines}
+        self._decodes_at, self._reserved = {}, {key: set() for key in cluster.engines}
+        self._prompts = dict.fromkeys(cluster.engines, 0)
         for engine in cluster.engines.values():
             for request in engine.requests:
                 self._reserve(request, engine.id)
@@ -51,7 +53,10 @@ class Splitwise(Split):
         prompt, decode = self._choose(request)
         assert prompt.chosen is not None and decode.chosen is not None
         self._reserve(request, decode.chosen)
-        return self.send(request, prompt, hold=prompt.chosen != decode.chosen)
+        self.send(request, prompt, hold=prompt.chosen != decode.chosen)
+        if self.flights.get(request) is None:
+            self._release(request)
+        return True
 
     def _choose(self, request: Request) -> tuple[Decision, Decision]:
         """An engine for the prompt and one for the answer, borrowing where a pool is full."""
@@ -100,13 +105,13 @@ class Splitwise(Split):
             engine.role = self.home[engine.id]
 
     def joined(self, engine: Engine) -> None:
-        self._reserved[engine.id] = {}
+        self._reserved[engine.id], self._prompts[engine.id] = set(), 0
         super().joined(engine)
         self.home[engine.id] = engine.role
 
     def lost(self, engine: int) -> None:
         super().lost(engine)
-        for request in self._reserved.pop(engine, {}):
+        for request in self._reserved.pop(engine, ()):
             self._decodes_at.pop(request, None)
 
     def _of(self, role: Role) -> list[int]:
@@ -132,26 +137,31 @@ class Splitwise(Split):
         assert decision.chosen is not None
         engine = self.cluster.engines[decision.chosen]
         room = engine.total_blocks * engine.block_size - decision.scores[engine.id]
-        return None if self._memory(request) >= room else decision
+        return None if request.prompt_tokens + self.expected_output() >= room else decision
 
     def _fewest_pending(self, pool: Sequence[int], rule: str) -> Decision:
         return self.lowest({engine: float(self.flights[engine].tokens) for engine in pool}, rule, "pending tokens")
 
     def _least_memory(self, pool: Sequence[int], rule: str) -> Decision:
-        memory = {engine: float(sum(map(self._memory, self._reserved[engine].values()))) for engine in pool}
+        memory = {engine: self.reserved_tokens(engine) for engine in pool}
         return self.lowest(memory, rule, "reserved tokens")
 
-    def _memory(self, request: Request) -> int:
-        """Tokens that a request is taken to need in the end."""
-        mean = self._answered // len(self._answers) if self._answers else FIRST_GUESS_TOKENS
-        return request.prompt_tokens + max(self.output or mean, request.emitted)
+    def reserved_tokens(self, engine: int) -> float:
+        """KV that the requests which decode or will decode on `engine` are taken to need in the end."""
+        return self._prompts[engine] + len(self._reserved[engine]) * self.expected_output()
+
+    def expected_output(self) -> float:
+        """Tokens that an answer is taken to have."""
+        return self.output or (self._answered / len(self._answers) if self._answers else FIRST_GUESS_TOKENS)
 
     def _reserve(self, request: Request, engine: int) -> None:
         self._release(request)
         self._decodes_at[request.id] = engine
-        self._reserved[engine][request.id] = request
+        self._reserved[engine].add(request.id)
+        self._prompts[engine] += request.prompt_tokens
 
     def _release(self, request: Request) -> None:
         engine = self._decodes_at.pop(request.id, None)
         if engine is not None:
-            self._reserved[engine].pop(request.id, None)
+            self._reserved[engine].discard(request.id)
+            self._prompts[engine] -= request.prompt_tokens
