@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from benchmarks.deployments import Deployment, predicted
 from coxswain_scheduler.costs.software import Software
@@ -38,7 +39,8 @@ def fitted(name: str, rows: Sequence[Deployment]) -> Software:
         improved = False
         for field, values in _CHOICES.items():
             for value in values:
-                tried = replace(best, **{field: value})
+                change: dict[str, Any] = {field: value}
+                tried = replace(best, **change)
                 error = _error(tried, rows) if tried != best else least
                 if error < least - 1e-6:
                     best, least, improved = tried, error, True

@@ -112,7 +112,7 @@ def parts_of(shape: ModelShape, accelerator: Accelerator, tensor_parallel: int) 
         layers=_filled(tokens, layers),
         around=_filled(tokens, [_around(shape, accelerator, tensor_parallel, m) for m in tokens]),
         head=_filled(rows, [kernels.matmul(m, head, 2.0) for m in rows]),
-        decode_fixed=shape.layers * np.interp(counts, sequences, fixed),
+        decode_fixed=shape.layers * np.interp(counts, sequences, fixed) * np.maximum(1.0, counts / sequences[-1]),
         decode_each=shape.layers * each,
         prefill=kernels.prefill_attention(shape, tensor_parallel).times(shape.layers),
     )

@@ -25,7 +25,7 @@ class PrefillAttention(NamedTuple):
     """Prompts take as long as one prompt of all their query-key pairs, or as their tokens and pairs: the longer."""
 
     pairs: Array
-    """Rising, from few to many."""
+    """Query-key pairs, rising."""
     seconds: Array
     """Of one prompt with so many."""
     per_token: float
@@ -69,7 +69,7 @@ class AssumedKernels:
     def decode_attention(self, shape: ModelShape, parts: int) -> tuple[Array, Array, float]:
         """See `Kernels`."""
         each = decode_floor(shape, parts, self.accelerator) / _DECODE_ATTAINED
-        return np.array([1.0, 2.0]), np.full(2, _ATTENTION_SECONDS), each
+        return np.array([1.0, 4096.0]), np.full(2, _ATTENTION_SECONDS), each
 
 
 @dataclass(frozen=True, slots=True)
