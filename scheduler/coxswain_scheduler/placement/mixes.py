@@ -19,29 +19,29 @@ class Mixes:
     def __init__(self, problem: Problem, *, budget: float | None = None) -> None:
         self._problem = problem
         self._program = Program()
-        self._most_E = _most(problem)
-        self._sizes_E = np.array([float(kind.tensor_parallel) for kind in problem.kinds])
+        self._most = _useful(problem)
+        self._sizes = np.array([float(kind.tensor_parallel) for kind in problem.kinds])
         kinds = len(problem.kinds)
-        self._counts = self._program.add_columns(kinds, cost=problem.prices_E, high=self._most_E, integer=True)
+        self._counts = self._program.add_columns(kinds, cost=problem.prices, high=self._most, integer=True)
         self._multiple = self._program.add_columns(1, low=1.0, high=1.0)
-        self._kinds, self._buckets = np.nonzero(np.isfinite(problem.loads_EB) & (problem.loads_EB > 0))
+        self._kinds, self._buckets = np.nonzero(np.isfinite(problem.loads) & (problem.loads > 0))
         self._parts = float(problem.slice_factor or 1)
         self._shares = self._program.add_columns(len(self._kinds))  # in parts of a bucket
         self._serve_all()
         self._fit()
         self._own_stock()
         if budget is not None:
-            self._program.add_row(self._counts, problem.prices_E, high=budget)
+            self._program.add_row(self._counts, problem.prices, high=budget)
 
     def solve(self) -> tuple[Counts, Vector, float] | None:
         """Counts `(E,)`, shares `(E, B)` and the multiple; None where nothing is left."""
         solution = self._program.solve()
         if solution is None:
             return None
-        counts_E = np.rint(solution.columns[self._counts]).astype(np.int64)
-        shares_EB = np.zeros(self._problem.loads_EB.shape)
-        shares_EB[self._kinds, self._buckets] = solution.columns[self._shares] / self._parts
-        return counts_E, shares_EB, float(solution.columns[self._multiple][0])
+        counts = np.rint(solution.columns[self._counts]).astype(np.int64)
+        shares = np.zeros(self._problem.loads.shape)
+        shares[self._kinds, self._buckets] = solution.columns[self._shares] / self._parts
+        return counts, shares, float(solution.columns[self._multiple][0])
 
     def stretch(self, *, most: float = INFINITY) -> None:
         """Look for the largest multiple up to `most`, whatever it costs."""
@@ -49,16 +49,16 @@ class Mixes:
         self._program.limit(self._multiple, low=0.0, high=most)
         self._program.price(self._multiple, -1.0)
 
-    def fix(self, counts_E: Counts) -> None:
+    def fix(self, counts: Counts) -> None:
         """Only this mix."""
-        self._program.limit(self._counts, low=counts_E, high=counts_E)
+        self._program.limit(self._counts, low=counts, high=counts)
 
-    def forbid(self, counts_E: Counts) -> None:
+    def forbid(self, counts: Counts) -> None:
         """Of some kind there must be more than in this mix: it, and all that it contains, do not do."""
-        wider = np.flatnonzero(counts_E < self._most_E)
+        wider = np.flatnonzero(counts < self._most)
         more = self._program.add_columns(len(wider), high=1.0, integer=True)
         for kind, flag in zip(wider, more, strict=True):
-            self._program.add_row([self._counts[kind], flag], [1.0, -float(counts_E[kind] + 1)], low=0.0)
+            self._program.add_row([self._counts[kind], flag], [1.0, -float(counts[kind] + 1)], low=0.0)
         self._program.add_row(more, 1.0, low=1.0)
 
     def cut_in_parts(self) -> None:
@@ -76,16 +76,16 @@ class Mixes:
             entries = [self._counts[e], self._started[e], self._stopped[e]]
             self._program.add_row(entries, [1.0, -1.0, 1.0], low=there, high=there)
 
-    def settle(self, present: Present, counts_E: Counts) -> None:
+    def settle(self, present: Present, counts: Counts) -> None:
         """After `charge`: look for the fewest changes among the mixes that cost about as much as this one."""
         columns = np.concatenate([self._counts, self._started, self._stopped])
         money = self._money(present)
-        there_E = np.array([present.engines.get(kind.name, 0) for kind in self._problem.kinds])
-        moves = [counts_E, np.maximum(counts_E - there_E, 0), np.maximum(there_E - counts_E, 0)]
+        there = np.array([present.engines.get(kind.name, 0) for kind in self._problem.kinds])
+        moves = [counts, np.maximum(counts - there, 0), np.maximum(there - counts, 0)]
         limit = float(money @ np.concatenate(moves)) * (1 + present.tolerance) + 1e-6
         self._program.add_row(columns, money, high=limit)
         # All the money together weighs half a change: it only decides between equals.
-        changes = np.concatenate([np.zeros_like(self._sizes_E), self._sizes_E, self._sizes_E])
+        changes = np.concatenate([np.zeros_like(self._sizes), self._sizes, self._sizes])
         self._program.price(columns, changes + money / (2 * limit))
 
     def _serve_all(self) -> None:
@@ -99,55 +99,32 @@ class Mixes:
     def _fit(self) -> None:
         for e in range(len(self._problem.kinds)):
             mine = self._kinds == e
-            loads = self._problem.loads_EB[e, self._buckets[mine]] / self._parts
+            loads = self._problem.loads[e, self._buckets[mine]] / self._parts
             self._program.add_row(np.append(self._shares[mine], self._counts[e]), np.append(loads, -1.0), high=0.0)
 
     def _own_stock(self) -> None:
         for accelerator, there in self._problem.stock.items():
             mine = np.flatnonzero([kind.accelerator == accelerator for kind in self._problem.kinds])
             if len(mine):
-                self._program.add_row(self._counts[mine], self._sizes_E[mine], high=float(there))
+                self._program.add_row(self._counts[mine], self._sizes[mine], high=float(there))
 
     def _money(self, present: Present) -> Vector:
         """Per hour: of an engine of each kind, of starting one, of stopping one. `(3E,)`."""
-        changes = [once / present.hours * self._sizes_E for once in (present.start, present.stop)]
-        return np.concatenate([self._problem.prices_E, *changes])
-
-
-def parted(problem: Problem, counts_E: Counts, *, parts: int) -> Vector | None:
-    """Shares `(E, B)` in multiples of 1/`parts` that this mix can serve, or None where there are none.
-
-    Mélange's rule. Its program has a variable for each part and kind; the parts of a bucket are alike, and counting
-    them is enough.
-    """
-    loads_EB = problem.loads_EB / parts
-    kinds, buckets = np.nonzero((loads_EB > 0) & (loads_EB <= counts_E[:, None] + _ROUNDING))
-    program = Program()
-    columns = program.add_columns(len(kinds), high=float(parts), integer=True)
-    for b in np.flatnonzero([bucket.rate > 0 for bucket in problem.buckets]):
-        program.add_row(columns[buckets == b], 1.0, low=float(parts), high=float(parts))
-    for e, count in enumerate(counts_E):
-        mine = kinds == e
-        program.add_row(columns[mine], loads_EB[e, buckets[mine]], high=float(count))
-    solution = program.solve()
-    if solution is None:
-        return None
-    shares_EB = np.zeros(loads_EB.shape)
-    shares_EB[kinds, buckets] = np.rint(solution.columns) / parts
-    return shares_EB
+        changes = [once / present.hours * self._sizes for once in (present.start, present.stop)]
+        return np.concatenate([self._problem.prices, *changes])
 
 
 _ROUNDING = 1e-6
 """Engines by which a load may exceed a count: rounding, not a choice."""
 
 
-def _most(problem: Problem) -> Counts:
+def _useful(problem: Problem) -> Counts:
     """More engines of a kind than these are of no use, or not there."""
-    loads_EB = np.where(np.isfinite(problem.loads_EB), problem.loads_EB, 0.0)
-    most_E = np.ceil(loads_EB.sum(axis=1) + _ROUNDING)
+    loads = np.where(np.isfinite(problem.loads), problem.loads, 0.0)
+    most = np.ceil(loads.sum(axis=1) + _ROUNDING)
     for e, kind in enumerate(problem.kinds):
         if problem.present is not None:
-            most_E[e] = max(most_E[e], problem.present.engines.get(kind.name, 0))
+            most[e] = max(most[e], problem.present.engines.get(kind.name, 0))
         if kind.accelerator in problem.stock:
-            most_E[e] = min(most_E[e], problem.stock[kind.accelerator] // kind.tensor_parallel)
-    return most_E.astype(np.int64)
+            most[e] = min(most[e], problem.stock[kind.accelerator] // kind.tensor_parallel)
+    return np.asarray(most, np.int64)

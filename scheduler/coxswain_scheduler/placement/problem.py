@@ -20,7 +20,7 @@ from coxswain_scheduler.policies.interface import Role
 
 Vector = NDArray[np.float64]
 Counts = NDArray[np.int64]
-"""Shape legend: `_E` engines' kinds, `_B` buckets."""
+"""Shapes are named in docstrings: E kinds of engine, B buckets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,19 +105,19 @@ class Problem:
         return any(kind.role != "Serve" for kind in self.kinds)
 
     @cached_property
-    def prices_E(self) -> Vector:
-        """Per hour."""
+    def prices(self) -> Vector:
+        """Of an engine of each kind, per hour. `(E,)`."""
         return np.array([kind.price for kind in self.kinds])
 
     @cached_property
-    def loads_EB(self) -> Vector:
-        """Engines that a whole bucket takes; infinite where it cannot be served."""
-        rates_B = np.array([bucket.rate for bucket in self.buckets])
-        tables_EB = np.array([kind.throughput for kind in self.kinds])
-        loads_EB = np.full(tables_EB.shape, np.inf)
-        np.divide(rates_B, tables_EB, out=loads_EB, where=tables_EB > 0)
-        loads_EB[:, rates_B == 0] = 0.0
-        return loads_EB
+    def loads(self) -> Vector:
+        """Engines of each kind that the whole of a bucket takes, `(E, B)`; infinite where it cannot be served."""
+        rates = np.array([bucket.rate for bucket in self.buckets])
+        tables = np.array([kind.throughput for kind in self.kinds])
+        loads = np.full(tables.shape, np.inf)
+        np.divide(rates, tables, out=loads, where=tables > 0)
+        loads[:, rates == 0] = 0.0
+        return loads
 
     @cached_property
     def roles(self) -> dict[Role, list[int]]:
@@ -125,16 +125,16 @@ class Problem:
         names: tuple[Role, ...] = ("Serve", "Prefill", "Decode")
         return {role: [e for e, kind in enumerate(self.kinds) if kind.role == role] for role in names}
 
-    def least(self, values_E: Vector) -> Vector:
-        """For each bucket the least it can take, were an engine of each kind worth `values_E` and divisible. `(B,)`."""
+    def least(self, values: Vector) -> Vector:
+        """What each bucket takes at least, were an engine of each kind worth `values` and divisible. `(B,)`."""
         with np.errstate(invalid="ignore"):
-            worth_EB = np.where(np.isfinite(self.loads_EB), values_E[:, None] * self.loads_EB, np.inf)
-        whole, first, second = (_lowest(worth_EB, self.roles[role]) for role in ("Serve", "Prefill", "Decode"))
+            worth = np.where(np.isfinite(self.loads), values[:, None] * self.loads, np.inf)
+        whole, first, second = (_lowest(worth, self.roles[role]) for role in ("Serve", "Prefill", "Decode"))
         return np.minimum(whole, first + second)
 
     def unserved(self) -> list[Bucket]:
         """Buckets with requests that no kind of engine can serve within the objectives."""
-        return [self.buckets[b] for b in np.flatnonzero(~np.isfinite(self.least(self.prices_E)))]
+        return [self.buckets[b] for b in np.flatnonzero(~np.isfinite(self.least(self.prices)))]
 
     @property
     def rate(self) -> float:
@@ -143,11 +143,11 @@ class Problem:
 
     def bound(self) -> float:
         """No mix costs less: what it would cost were engines divisible, `Σ_b w_b·min_j c_j/T_jb`."""
-        return float(self.least(self.prices_E).sum())
+        return float(self.least(self.prices).sum())
 
 
-def _lowest(worth_EB: Vector, rows: list[int]) -> Vector:
-    return worth_EB[rows].min(axis=0, initial=np.inf)
+def _lowest(worth: Vector, rows: list[int]) -> Vector:
+    return np.asarray(worth[rows].min(axis=0, initial=np.inf))
 
 
 def _check(kind: Kind, *, buckets: int) -> None:

@@ -15,8 +15,11 @@ _OPTIONS: dict[str, bool | int | float | str] = {
     "mip_rel_gap": 0.0,
     "mip_abs_gap": 1e-9,
     "mip_feasibility_tolerance": 1e-7,
-    # These programs are small: what the heuristics find in a second, the search finds in milliseconds.
+    # These programs are small: the search itself is sooner there than the heuristics that solve others on the way.
     "mip_heuristic_run_feasibility_jump": False,
+    "mip_heuristic_run_rins": False,
+    "mip_heuristic_run_rens": False,
+    "mip_heuristic_run_root_reduced_cost": False,
 }
 _SOLVED = highspy.HighsModelStatus.kOptimal
 _NONE = (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible)
@@ -34,13 +37,19 @@ class Program:
     """min cost·x with low ≤ A·x ≤ high, on the calling thread, to a gap of nothing. May grow between two solves."""
 
     def __init__(self) -> None:
-        self._highs = highspy.Highs()
+        self._highs = highspy.Highs()  # type: ignore[no-untyped-call]
         for option, value in _OPTIONS.items():
             self._highs.setOptionValue(option, value)
         self.columns = 0
 
     def add_columns(
-        self, count: int, *, cost: ArrayLike = 0.0, low: ArrayLike = 0.0, high: ArrayLike = INFINITY, integer: bool = False
+        self,
+        count: int,
+        *,
+        cost: ArrayLike = 0.0,
+        low: ArrayLike = 0.0,
+        high: ArrayLike = INFINITY,
+        integer: bool = False,
     ) -> NDArray[np.int32]:
         """New variables, in no row yet; returns their indices. Scalars count for all of them."""
         added = np.arange(self.columns, self.columns + count, dtype=np.int32)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from coxswain_scheduler.placement.mixes import Mixes, parted
+from coxswain_scheduler.placement.mixes import Mixes
+from coxswain_scheduler.placement.parts import parted
 from coxswain_scheduler.placement.problem import Counts, Problem, Vector
 
 _TRIES = 4
@@ -25,19 +26,19 @@ def cheapest(problem: Problem) -> tuple[Counts, Vector] | None:
     return _next(problem, mixes)
 
 
-def carries(problem: Problem, counts_E: Counts) -> tuple[float, Vector]:
+def carries(problem: Problem, counts: Counts) -> tuple[float, Vector]:
     """How many times the rates a mix carries, in continuous shares, and the shares `(E, B)` when it does."""
     mixes = Mixes(problem)
-    mixes.fix(counts_E)
-    _, shares_EB, multiple = _stretched(mixes)
-    return multiple, shares_EB / multiple if multiple else shares_EB
+    mixes.fix(counts)
+    _, shares, multiple = _stretched(mixes)
+    return multiple, shares / multiple if multiple else shares
 
 
 def largest(problem: Problem, *, budget: float | None) -> tuple[Counts, float]:
     """The mix that carries the largest multiple of the rates, up to 1, within stock and `budget`; and the multiple."""
     mixes = Mixes(problem, budget=budget)
-    counts_E, _, multiple = _stretched(mixes, most=1.0)
-    return counts_E, multiple
+    counts, _, multiple = _stretched(mixes, most=1.0)
+    return counts, multiple
 
 
 def _stretched(mixes: Mixes, *, most: float | None = None) -> tuple[Counts, Vector, float]:
@@ -59,9 +60,9 @@ def _next(problem: Problem, mixes: Mixes) -> tuple[Counts, Vector] | None:
         solution = mixes.solve()
         if solution is None or parts is None:
             return solution and solution[:2]
-        shares_EB = parted(problem, solution[0], parts=parts)
-        if shares_EB is not None:
-            return solution[0], shares_EB
+        shares = parted(problem, solution[0], parts=parts)
+        if shares is not None:
+            return solution[0], shares
         mixes.forbid(solution[0])
     mixes.cut_in_parts()
     solution = mixes.solve()
