@@ -33,9 +33,9 @@ _DEPLOYMENTS = """\
 All {count} rows of `{file}`. Clients in a closed loop, ten requests each, all at once at the start; what loads the rows
 had beyond concurrency and lengths is not in the data, but for Llama-3-70B's (InferenceMAX: lengths from 0.8 of the
 given ones). Errors are |predicted / measured - 1|; ratio is the median of predicted / measured. Constants are tuned on
-one model's aggregated H100 rows for each software ({tuned}); the other rows are held out, H200 and all disaggregated ones
-among them. The last column is the gap to the bound: measured time over the physical floor of a decode step at the mean
-KV length."""
+one model's aggregated H100 rows for each software ({tuned}); the other rows are held out, all of H200 and all
+disaggregated ones among them. The last column is the gap to the bound: measured time over the physical floor of a
+decode step at the mean KV length."""
 _MODELS = """\
 Where it misses: vLLM's Llama-3-8B on H200 answers more prompts per second than the model would compute with any
 constants, as if from a prefix cache; SGLang's there has short TTFT beside long TPOT, as of loads that do not start

@@ -41,6 +41,7 @@ class StepCost:
         self._gram = [[0.0] * _SIZE for _ in range(_SIZE)]
         self._moment = [0.0] * _SIZE
         self._unfitted = 0
+        self._slope: float | None = None
         self.error = 0.0
         """Moving mean of |predicted - measured| / measured."""
         self.largest_prefill = 256
@@ -55,7 +56,8 @@ class StepCost:
         if seconds <= 0 or not (work.prefill_tokens or work.decodes):
             return
         self.error += 0.02 * (abs(self.seconds(work) - seconds) / seconds - self.error)
-        self.largest_prefill = max(self.largest_prefill, work.prefill_tokens)
+        if work.prefill_tokens > self.largest_prefill:
+            self.largest_prefill, self._slope = work.prefill_tokens, None
         self._accumulate([part / seconds for part in self._parts(work)])
         self._unfitted += 1
         if self._unfitted >= _REFIT_AFTER:
@@ -67,7 +69,12 @@ class StepCost:
 
     def seconds(self, work: Work) -> float:
         """Seconds of one step."""
-        return _LEAST_SECONDS + sum(w * part for w, part in zip(self._weights, self._parts(work), strict=True))
+        prompt, pairs, decodes, context = work
+        w, u = self._weights, _USUAL
+        reach = context + pairs / prompt + (prompt - 1) / 2 if prompt else context
+        line = w[1] + w[2] * prompt / u[1] + w[3] * decodes / u[2] + w[4] * reach / u[3]
+        known = w[0] * self._prior.seconds(work) if self._prior else 0.0
+        return _LEAST_SECONDS + known + self._scale * line
 
     def decode_seconds(self, decodes: int, context: int, steps: int) -> float:
         """See `Timing`."""
@@ -100,7 +107,9 @@ class StepCost:
         """Seconds until `tokens` prompt tokens are computed, in steps that take `step_seconds` without them."""
         if tokens <= 0:
             return 0.0
-        return -(-tokens // self.largest_prefill) * step_seconds + self._prefill_slope() * tokens
+        if self._slope is None:
+            self._slope = self._prefill_slope()
+        return -(-tokens // self.largest_prefill) * step_seconds + self._slope * tokens
 
     def _prefill_slope(self) -> float:
         """Seconds that a prompt token adds to a step."""
@@ -133,7 +142,7 @@ class StepCost:
 
     def _fit(self) -> None:
         """Non-negative least squares by coordinate descent; starts from the last answer, so a few sweeps do."""
-        self._unfitted = 0
+        self._unfitted, self._slope = 0, None
         weights = self._weights
         for _ in range(_SWEEPS):
             for i, line in enumerate(self._gram):
