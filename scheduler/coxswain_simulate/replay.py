@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,15 @@ from rich.table import Table
 
 from coxswain_scheduler.policies.interface import Objectives, Policy
 from coxswain_scheduler.policies.registry import POLICIES, create
-from coxswain_scheduler.simulator.bounds import feasible, infinite_cache, most_good
+from coxswain_scheduler.simulator.bounds import (
+    feasible,
+    fluid_work,
+    infinite_cache,
+    most_good,
+    pooled_belady,
+    pooled_lru,
+    token_share,
+)
 from coxswain_scheduler.simulator.results import Result
 from coxswain_scheduler.simulator.setup import EngineSpec, Setup
 from coxswain_scheduler.simulator.simulation import Simulation
@@ -189,5 +198,27 @@ def _figures(args: argparse.Namespace, trace: Trace, setup: Setup, result: Resul
         "engines": len(setup.engines),
         "rate": len(trace.requests) * setup.speedup / span if span else None,
         "objectives": {"ttft_s": args.ttft, "inter_token_s": args.itl},
+        "prefix_bounds": _prefix_bounds(trace, setup, cached),
+        "max_speedup": _max_speedup(trace, setup, cached, possible),
         **summary(trace, result, feasible=possible, bound=most_good(trace, largest, chosen=possible)),
     }
+
+
+def _prefix_bounds(trace: Trace, setup: Setup, infinite: Sequence[int]) -> dict[str, float]:
+    """Shares of all prompt tokens that one cache as large as all engines' memory could spare, and one without limit."""
+    tokens = sum(engine.total_blocks * engine.block_size for engine in setup.engines)
+    size = setup.engines[0].block_size
+    return {
+        "infinite": token_share(trace, infinite),
+        "pooled_lru": token_share(trace, pooled_lru(trace, tokens, block_size=size)),
+        "pooled_belady": token_share(trace, pooled_belady(trace, tokens, block_size=size)),
+    }
+
+
+def _max_speedup(trace: Trace, setup: Setup, cached: Sequence[int], possible: Sequence[bool]) -> float | None:
+    """The fluid work bound, for engines of one kind."""
+    span = _span_seconds(trace)
+    if len(set(setup.engines)) > 1 or not span or not any(possible):
+        return None
+    work = fluid_work(trace, setup.engines[0], cached=cached, chosen=possible)
+    return work.max_speedup(engines=len(setup.engines), span_seconds=span)

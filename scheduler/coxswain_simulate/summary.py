@@ -12,6 +12,7 @@ from coxswain_scheduler.simulator.trace import Trace
 
 _CURVE = tuple(i / 200 for i in range(201))
 _LOAD_POINTS = 600
+_CACHES = ("pooled_lru", "pooled_belady", "infinite")
 
 
 def summary(trace: Trace, result: Result, *, feasible: Sequence[bool], bound: int) -> dict[str, Any]:
@@ -71,12 +72,14 @@ def table(figures: Mapping[str, Any]) -> Table:
 def _rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     good, bound = figures["good"], figures["bound"]
     fifths = zip(figures["good_by_quintile"], figures["feasible_by_quintile"], strict=True)
+    caches = figures["prefix_bounds"]
     rows = [
         ("requests, of them feasible", f"{figures['requests']:,}, {figures['feasible']:,}"),
         ("good, of the most possible", f"{good:,} of {bound:,} ({_percent(good, bound)})"),
         ("gap to the bound", f"{bound - good:,}"),
         ("good of feasible, by prompt length", "  ".join(_percent(a, b) for a, b in fifths)),
         ("prefix reuse", f"{figures['prefix_reuse']:.4f}"),
+        ("of pooled LRU, pooled Belady, infinite", "  ".join(f"{caches[name]:.4f}" for name in _CACHES)),
     ]
     for key, name in (
         ("ttft_s", "first token"),

@@ -64,11 +64,11 @@ def test_the_work_of_the_conversation_trace(conversation: Trace, mocker: EngineS
 
 
 def test_the_bound_of_the_conversation_trace_falls_with_the_rate(conversation: Trace, mocker: EngineSpec) -> None:
-    bounds = [most_good(conversation, Setup(engines=(mocker,) * 8, speedup=speedup)) for speedup in (1, 7, 12, 24, 48)]
-    assert bounds[:2] == [11_973, 11_973], "the work fits, so nothing but feasibility bounds it"
+    bounds = [most_good(conversation, Setup(engines=(mocker,) * 8, speedup=speedup)) for speedup in (7, 12, 48)]
+    assert bounds[0] == 11_973, "the work fits, so nothing but feasibility bounds it"
     assert bounds == sorted(bounds, reverse=True)
-    assert 11_600 < bounds[2] < 11_900
-    assert bounds[4] < 0.85 * bounds[0]
+    assert 11_600 < bounds[1] < 11_900
+    assert bounds[2] < 0.85 * bounds[0]
 
 
 @st.composite

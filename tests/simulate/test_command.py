@@ -49,6 +49,9 @@ def test_replay_answers_with_every_figure(minutes: Path, timing_file: Path, tmp_
     assert 0 < figures["good"] <= figures["bound"] <= figures["feasible"] <= 400
     assert sum(figures["good_by_quintile"]) == figures["good"]
     assert sum(figures["feasible_by_quintile"]) == figures["feasible"]
+    caches = figures["prefix_bounds"]
+    assert 0 < figures["prefix_reuse"] <= caches["pooled_belady"] <= caches["infinite"] < 1
+    assert figures["max_speedup"] > 0
     for latency in ("ttft_s", "inter_token_s"):
         assert 0 < figures[latency]["p50"] <= figures[latency]["p90"] <= figures[latency]["p99"]
     assert {name: group["requests"] for name, group in figures["by_priority"].items()} == {"0": 360, "1": 40}

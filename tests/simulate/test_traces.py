@@ -162,6 +162,7 @@ WRONG = [
     ("mooncake", GOOD.replace("7", "NaN"), 1, ""),
     ("mooncake", GOOD.replace("1500", "-1"), 1, "timestamp"),
     ("mooncake", GOOD.replace("1500", "1e300"), 1, "timestamp"),
+    ("mooncake", f"{GOOD}\n" + GOOD.replace("1500", "1700000000000"), None, "year"),
     ("mooncake", GOOD.replace("[4, 5]", "[4]"), 1, "hash_ids"),
     ("mooncake", GOOD.replace("[4, 5]", "[4, 5, 6]"), 1, "hash_ids"),
     ("mooncake", GOOD.replace("[4, 5]", '[4, "x"]'), 1, "hash_ids"),

@@ -20,6 +20,8 @@ FORMATS: Mapping[str, Callable[[Path], Iterator[Line]]] = {
     "llumnix": llumnix.read,
 }
 
+_LONGEST_SECONDS = 366 * 86_400.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -50,6 +52,8 @@ def load(path: Path, format: str, options: Options | None = None) -> Trace:  # n
     if options.copies > 1:
         lines = [line for line in lines for _ in range(options.copies)]
     times = _times(lines, options)
+    if max(times) > _LONGEST_SECONDS:
+        raise InputError.at(path, None, "has arrivals more than a year after the first: are they in the unit expected?")
     high = chosen(len(lines), share=options.high_priority, seed=options.seed or 0)
     in_order = sorted(range(len(lines)), key=times.__getitem__)
     requests = tuple(
