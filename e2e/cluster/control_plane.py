@@ -108,7 +108,6 @@ class ControlPlane:
         try:
             self._etcd.start([*self.enter, *self._servers.etcd()], tied=self._tied)
             self.start_api_server()
-            self._start_clients()
             wait_until(self._usable, what="the default service account", timeout=START_SECONDS)
         except ClusterError:
             self.stop()
@@ -118,9 +117,7 @@ class ControlPlane:
         """End every process; removes the directory if it was a temporary one. Does nothing when not started."""
         if self.directory is None or not self.directory.exists():
             return
-        for daemon in (self._scheduler, self._controllers):
-            daemon.send(signal.SIGKILL)  # they hold nothing that matters, and would take their time
-            daemon.stop()
+        self._stop_clients()
         self._api_server.stop(signal.SIGKILL)
         self._etcd.stop(signal.SIGKILL)
         if self._lock is not None:
@@ -134,14 +131,14 @@ class ControlPlane:
     def start_api_server(self) -> None:
         """Start the API server (again), at the same address and with the same data; returns when it is ready.
 
-        A controller manager that outlived the outage begins anew, as one that lost its leader's lease does elsewhere:
-        the old one would take its own deafness for the nodes' silence, and evict their Pods.
+        Controllers and scheduler begin anew with it, as those that lose their leader's lease do elsewhere. The old ones
+        end before it answers: a controller manager that was deaf believes that the nodes were silent, and says so
+        within two seconds of being heard again, before the API server calls itself ready.
         """
+        self._stop_clients()
         self._api_server.start([*self.enter, *self._servers.api_server(), *self.api_server_flags], tied=self._tied)
         self._wait_ready()
-        if self._controllers.pid is not None:
-            self._controllers.stop(signal.SIGKILL)
-            self._start_clients()
+        self._start_clients()
 
     def stop_api_server(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End the API server by this signal, and by SIGKILL after ten seconds: open watches would hold it for a minute.
@@ -255,6 +252,10 @@ class ControlPlane:
             self._controllers.start([*self.enter, *self._servers.controllers()], tied=self._tied)
         if self.scheduler:
             self._scheduler.start([*self.enter, *self._servers.client("kube-scheduler")], tied=self._tied)
+
+    def _stop_clients(self) -> None:
+        for daemon in (self._scheduler, self._controllers):
+            daemon.stop(signal.SIGKILL)  # they hold nothing that matters, and would take their time
 
     def _wait_ready(self) -> None:
         def ready() -> bool:
