@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from coxswain_scheduler.policies.coxswain import Coxswain
 from coxswain_scheduler.policies.distserve import DistServe
 from coxswain_scheduler.policies.dynamo import DynamoKV
 from coxswain_scheduler.policies.hpa import HorizontalAutoscaler
@@ -22,6 +23,7 @@ from coxswain_scheduler.policies.static import Static
 from coxswain_scheduler.policies.uniform import Uniform
 
 POLICIES: Mapping[str, Callable[..., Policy]] = {
+    "coxswain": Coxswain,
     "round-robin": RoundRobin,
     "random": Uniform,
     "least-requests": LeastRequests,

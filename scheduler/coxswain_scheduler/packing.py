@@ -1,0 +1,121 @@
+"""Where decodes go: packed onto as few engines as hold them, so that the others are free to prefill.
+
+Reading the weights costs a decode step the same for one sequence as for a hundred, so a full engine decodes a token
+for less than two half-full ones, and prompts computed elsewhere do not stall it. The fullest engine that still has
+room is taken (best fit): room in KV for what its requests are predicted to hold together at most (Past-Future,
+ASPLOS'25, in the mean), and room in time for a step within the inter-token objective. What remains scattered when
+requests end is gathered by live migration, the emptiest engine first, as Llumnix does to defragment.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from coxswain_scheduler.policies.interface import Engine, Request
+
+_HISTORY = 500
+_GUESS_TOKENS = 256.0
+"""An answer, before any has ended."""
+
+
+class Answers:
+    """How long answers got lately: what is still to come of one that has got this far."""
+
+    def __init__(self) -> None:
+        self._recent: deque[int] = deque(maxlen=_HISTORY)
+        self._total = 0
+
+    def ended(self, tokens: int) -> None:
+        """Learn from an answer that is complete."""
+        if len(self._recent) == _HISTORY:
+            self._total -= self._recent[0]
+        self._recent.append(tokens)
+        self._total += tokens
+
+    @property
+    def mean(self) -> float:
+        """Tokens of a whole answer."""
+        return self._total / len(self._recent) if self._recent else _GUESS_TOKENS
+
+
+class Packing:
+    """What decodes where, as this policy has placed it."""
+
+    def __init__(self, *, full: float, inter_token: float) -> None:
+        """`full`: the share of an engine's KV that may be planned for; `inter_token`: seconds a step may take."""
+        self._full = full
+        self._inter_token = inter_token
+        self.answers = Answers()
+        self.decoding: dict[int, dict[int, Request]] = {}
+        """By engine: requests placed there, by id."""
+
+    def add(self, engine: int) -> None:
+        """An engine to place on."""
+        self.decoding[engine] = {}
+
+    def drop(self, engine: int) -> None:
+        """It is gone."""
+        self.decoding.pop(engine, None)
+
+    def placed(self, request: Request, engine: int) -> None:
+        """The request decodes there from now on."""
+        self.decoding[engine][request.id] = request
+
+    def left(self, request: Request, engine: int) -> None:
+        """It has ended there, or gone elsewhere."""
+        self.decoding.get(engine, {}).pop(request.id, None)
+
+    def room(self, engine: Engine, blocks: int, tokens: int, *, beside: int = 0) -> int:
+        """Blocks that would be left with a request of so many blocks and tokens; negative where it has no room.
+
+        `beside`: blocks that it holds there already.
+        """
+        count = len(self.decoding[engine.id])
+        if count >= engine.max_num_seqs:
+            return -1
+        growth = int((count + 1) * self.answers.mean / 2) // engine.block_size + 1
+        planned = engine.total_blocks - engine.free_blocks + engine.waiting_blocks - beside + blocks + growth
+        left = int(self._full * engine.total_blocks) - planned
+        if left < 0:
+            return left
+        step = engine.timing.decode_seconds(count + 1, engine.context + tokens, 1)
+        return left if step <= self._inter_token else -1
+
+    def fullest(self, request: Request, engines: Iterable[Engine]) -> Engine | None:
+        """The fullest of these engines that decode already and has room."""
+        tokens = request.prompt_tokens + request.emitted
+        best, least = None, 1 << 60
+        for engine in engines:
+            if self.decoding[engine.id]:
+                blocks = -(-tokens // engine.block_size)
+                left = self.room(engine, blocks, tokens, beside=blocks if engine.id == request.engine else 0)
+                if 0 <= left < least:
+                    best, least = engine, left
+        return best
+
+    def gather(self, engines: Iterable[Engine]) -> list[tuple[Request, Engine]]:
+        """Moves that empty the emptiest engine into the others; none while they have no room for all it decodes."""
+        decoders = [engine for engine in engines if self.decoding[engine.id]]
+        if len(decoders) < 2:
+            return []
+        decoders.sort(key=_held)
+        source, *others = decoders
+        room = {engine: self.room(engine, 0, 0) for engine in others}
+        moves: list[tuple[Request, Engine]] = []
+        for request in self.decoding[source.id].values():
+            if request.engine != source.id:
+                return []
+            tokens = request.prompt_tokens + request.emitted
+            blocks = -(-(tokens + int(self.answers.mean / 2)) // source.block_size)
+            fits = [engine for engine in others if room[engine] >= blocks]
+            if not fits:
+                return []
+            target = min(fits, key=room.__getitem__)
+            room[target] -= blocks
+            moves.append((request, target))
+        return moves
+
+
+def _held(engine: Engine) -> int:
+    return engine.total_blocks - engine.free_blocks

@@ -1,0 +1,125 @@
+"""Requests that wait for their prefill, in the order in which they must start, and which to refuse when not all can.
+
+A request's latest start is its deadline less its prefill: the one that must start first comes first (least laxity), so
+a long prompt does not wait behind short ones until it is too late. When the queue cannot all be in time, refusing the
+longest of those up to the first late one saves the most others: Moore and Hodgson's rule (1968), here on the pooled
+capacity of all prefilling engines. The rule alone would refuse every long prompt, so each fifth of the prompt lengths
+seen lately has a floor: a share of its requests that is not refused for the others' sake.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+
+from coxswain_scheduler.policies.interface import Request
+
+CLASSES = 5
+_HISTORY = 1000
+"""Prompts after which a length is forgotten."""
+_DECAY = 0.999
+"""By which what was offered and refused in a class fades with each request."""
+
+
+class Job:
+    """A request on its way to its first token, and what the last look at the engines said."""
+
+    __slots__ = ("considered", "deadline", "hits", "latest", "length_class", "looked", "order", "request", "seconds")
+
+    def __init__(self, request: Request, *, deadline: float) -> None:
+        self.request = request
+        self.deadline = deadline
+        """When the first token is due."""
+        self.seconds = 0.0
+        """Of its prefill where most of it is cached."""
+        self.latest = deadline
+        self.order: tuple[int, float] = (-request.priority, deadline)
+        self.length_class = 0
+        self.hits: dict[int, int] = {}
+        """Cached tokens by engine, when last looked."""
+        self.looked = 0.0
+        self.considered: object = None
+        """What the last choice was made from, to explain it."""
+
+    def needs(self, seconds: float) -> None:
+        """Its prefill takes so long at best."""
+        self.seconds = seconds
+        self.latest = self.deadline - seconds
+        self.order = (-self.request.priority, self.latest)
+
+
+_ORDER = attrgetter("order")
+
+
+class LengthClasses:
+    """Fifths of the prompt lengths seen lately, and how much of each was refused."""
+
+    def __init__(self, *, floor: float) -> None:
+        self.floor = floor
+        self._recent: deque[int] = deque()
+        self._sorted: list[int] = []
+        self._offered = [0.0] * CLASSES
+        self._refused = [0.0] * CLASSES
+
+    def offer(self, tokens: int) -> int:
+        """Count a prompt; its class."""
+        ascending = self._sorted
+        insort(ascending, tokens)
+        self._recent.append(tokens)
+        if len(ascending) > _HISTORY:
+            del ascending[bisect_left(ascending, self._recent.popleft())]
+        place = min(CLASSES - 1, bisect_left(ascending, tokens) * CLASSES // len(ascending))
+        self._offered[place] = self._offered[place] * _DECAY + 1.0
+        self._refused[place] *= _DECAY
+        return place
+
+    def refuse(self, length_class: int) -> None:
+        """Count a refusal."""
+        self._refused[length_class] += 1.0
+
+    def may_refuse(self, length_class: int) -> bool:
+        """Whether one more refusal leaves the class above its floor."""
+        return self._refused[length_class] + 1.0 <= (1.0 - self.floor) * self._offered[length_class]
+
+
+class DeadlineQueue:
+    """Jobs in the order in which they must start, the more urgent priority first."""
+
+    def __init__(self) -> None:
+        self._jobs: list[Job] = []
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self._jobs)
+
+    def first(self, count: int) -> list[Job]:
+        """The most urgent ones, as a list of their own."""
+        return self._jobs[:count]
+
+    def add(self, job: Job) -> None:
+        """Queue a job; its order must not change while it is here."""
+        insort(self._jobs, job, key=_ORDER)
+
+    def remove(self, job: Job) -> None:
+        """Take a job out. Raises ValueError when it is not here."""
+        place = bisect_left(self._jobs, job.order, key=_ORDER)
+        end = bisect_right(self._jobs, job.order, lo=place, key=_ORDER)
+        del self._jobs[self._jobs.index(job, place, end)]
+
+    def victim(self, *, now: float, free_in: float, width: float, may: Callable[[Job], bool]) -> Job | None:
+        """Whom to refuse so that the others are in time; None while all can be.
+
+        `width` engines begin in `free_in` seconds on average. A single job uses one of them for its own prefill, all
+        of them share what is queued before it.
+        """
+        clock = now + free_in
+        for place, job in enumerate(self._jobs):
+            if clock > now and clock + job.seconds > job.deadline:
+                candidates = [each for each in self._jobs[: place + 1] if may(each)]
+                return max(candidates, key=lambda each: each.seconds, default=None)
+            clock += job.seconds / width
+        return None
