@@ -24,7 +24,7 @@ class Software:
 
 _SOFTWARE = (
     Software(name="vllm", matmul=1.15, step_seconds=1e-3, row_seconds=20e-6),
-    Software(name="trtllm", matmul=1.1, layer_seconds=20e-6, row_seconds=5e-6),
+    Software(name="trtllm", matmul=1.05, step_seconds=0.5e-3, layer_seconds=5e-6, row_seconds=10e-6),
     Software(name="sglang", matmul=1.15, step_seconds=0.5e-3),
 )
 SOFTWARE = {software.name: software for software in _SOFTWARE}
