@@ -30,15 +30,17 @@ from coxswain_scheduler.costs.software import SOFTWARE
 from coxswain_scheduler.costs.timing import Timing, Work
 
 _DEPLOYMENTS = """\
-All {count} rows of `{file}`. Clients in a closed loop, ten requests each, all at once at the start; what loads the rows
-had beyond concurrency and lengths is not in the data, but for Llama-3-70B's (InferenceMAX: lengths from 0.8 of the
-given ones). Errors are |predicted / measured - 1|; ratio is the median of predicted / measured. Constants are tuned on
-one model's aggregated H100 rows for each software ({tuned}); the other rows are held out, all of H200 and all
-disaggregated ones among them. The last column is the gap to the bound: measured time over the physical floor of a
-decode step at the mean KV length."""
+All {count} rows of `{file}`.
+Clients in a closed loop, ten requests each, all at once at the start; what loads the rows had beyond concurrency and
+lengths is not in the data, but for Llama-3-70B's (InferenceMAX: lengths from 0.8 of the given ones). Errors are
+|predicted / measured - 1|; ratio is the median of predicted / measured. Constants are tuned on one model's aggregated
+H100 rows for each software ({tuned}), {half} rows together; the
+others are held out, all of H200 and all disaggregated ones among them. For trtllm the halves were exchanged after a
+first look: its Qwen3-32B is slower than its two Llamas would have it. The last column is the gap to the bound: measured
+time over the physical floor of a decode step at the mean KV length."""
 _MODELS = """\
-Where it misses: vLLM's Llama-3-8B on H200 answers more prompts per second than the model would compute with any
-constants, as if from a prefix cache; SGLang's there has short TTFT beside long TPOT, as of loads that do not start
+Where it misses: vLLM's Llama-3-8B on H200 answers more prompts per second than the kernels would compute without any
+overhead, as if from a prefix cache; SGLang's there has short TTFT beside long TPOT, as of loads that do not start
 together; neither load is in the data. The disaggregated rows give a batch that may be a limit rather than a load: at
 its batch, vLLM's would be faster than physics allows. TTFT hangs on how requests meet, TPOT much less."""
 _KERNELS = """\
@@ -53,7 +55,8 @@ Mean error on 300 steps of mixed work after so many steps were learnt. The engin
 models: this says how well a wrong prior is unlearnt, not how near it is to silicon."""
 _PROFILES = """\
 Steps of Llama-3-8B under vLLM in milliseconds, with the roofline in brackets. L4, A10G and CPU are a roofline and
-assumed efficiencies: unvalidated. A100 and L40S stand on kernel measurements only, H100 and H200 on deployments too."""
+assumed efficiencies: unvalidated, as is every mixture of experts. A100 and L40S stand on kernel measurements
+only, H100 and H200 on deployments too."""
 RESULTS = Path(__file__).parent / "results"
 _STEPS = {"prefill of 4,096": Work(4096, 4096 * 4097 // 2), "decode of 1 at 2,048": Work(decodes=1, context=2048)}
 _STEPS["decode of 64 at 2,048"] = Work(decodes=64, context=64 * 2048)
@@ -87,7 +90,7 @@ def main() -> None:
     rows = deployments()
     tables = [_fits(rows)] if fit else []
     tables += [*_deployed(rows), _kernels(), _learning(), _profiles()]
-    page = _page(tables)
+    page = _page(tables, fit=fit)
     print(page)
     write(RESULTS / "cost_models.md", page)
     write(RESULTS / "cost_models.json", json.dumps([table._asdict() for table in tables], indent=1) + "\n")
@@ -126,6 +129,7 @@ def _deployed(rows: Sequence[Deployment]) -> Iterator[Table]:
     columns = ("rows", "TTFT median", "P90", "ratio", "TPOT median", "P90", "ratio", "measured TPOT / roofline")
     about = _DEPLOYMENTS.format(
         count=len(rows),
+        half=sum(map(tunes, rows)),
         file=FILE.relative_to(FILE.parents[3]),
         tuned=", ".join(f"{name} on {model}" for name, model in TUNED_ON.items()),
     )
@@ -214,10 +218,11 @@ def _profiles() -> Table:
     return Table("Profiles", _PROFILES, ("GPU", "standing", *_STEPS, "KV tokens", "$/h"), lines)
 
 
-def _page(tables: Iterable[Table]) -> str:
+def _page(tables: Iterable[Table], *, fit: bool) -> str:
+    flag = " --fit" if fit else ""
     date = datetime.now(UTC).date().isoformat()
     lines = ["# Cost models against measurements", ""]
-    lines += [f"Written by `python -m benchmarks.cost_models` on {date}, {hardware()}.", ""]
+    lines += [f"Written by `python -m benchmarks.cost_models{flag}` on {date}, {hardware()}.", ""]
     for table in tables:
         lines += [f"## {table.title}", "", table.about, "", f"| {' | '.join(table.columns)} |"]
         lines += ["|" + "---|" * len(table.columns), *(f"| {' | '.join(row)} |" for row in table.rows), ""]
