@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coxswain_scheduler.placement.problem import Counts, Present, Problem, Vector
 from coxswain_scheduler.placement.programs import INFINITY, Program
+
+Columns = NDArray[np.int32]
+"""Indices of a program's variables."""
 
 
 class Mixes:
@@ -21,6 +25,7 @@ class Mixes:
         self._program = Program()
         self._most = _useful(problem)
         self._sizes = np.array([float(kind.tensor_parallel) for kind in problem.kinds])
+        self._moved: Columns | None = None
         kinds = len(problem.kinds)
         self._counts = self._program.add_columns(kinds, cost=problem.prices, high=self._most, integer=True)
         self._multiple = self._program.add_columns(1, low=1.0, high=1.0)
@@ -67,26 +72,36 @@ class Mixes:
 
     def charge(self, present: Present) -> None:
         """Let changes cost something."""
-        kinds = len(self._problem.kinds)
-        start, stop = np.split(self._money(present)[kinds:], 2)
-        self._started = self._program.add_columns(kinds, cost=start)
-        self._stopped = self._program.add_columns(kinds, cost=stop)
-        for e, kind in enumerate(self._problem.kinds):
-            there = float(present.engines.get(kind.name, 0))
-            entries = [self._counts[e], self._started[e], self._stopped[e]]
-            self._program.add_row(entries, [1.0, -1.0, 1.0], low=there, high=there)
+        self._program.price(self._changes(), self._change_costs(present))
 
     def settle(self, present: Present, counts: Counts) -> None:
         """After `charge`: look for the fewest changes among the mixes that cost about as much as this one."""
-        columns = np.concatenate([self._counts, self._started, self._stopped])
-        money = self._money(present)
-        there = np.array([present.engines.get(kind.name, 0) for kind in self._problem.kinds])
-        moves = [counts, np.maximum(counts - there, 0), np.maximum(there - counts, 0)]
-        limit = float(money @ np.concatenate(moves)) * (1 + present.tolerance) + 1e-6
+        money = np.concatenate([self._problem.prices, self._change_costs(present)])
+        moved = [counts[machine].sum() - self._problem.running(machine) for machine in self._problem.machines.values()]
+        amounts = np.concatenate([counts, np.maximum(moved, 0), np.maximum(np.negative(moved), 0)])
+        limit = float(money @ amounts) * (1 + present.tolerance) + 1e-6
+        columns = np.concatenate([self._counts, self._changes()])
         self._program.add_row(columns, money, high=limit)
         # All the money together weighs half a change: it only decides between equals.
-        changes = np.concatenate([np.zeros_like(self._sizes), self._sizes, self._sizes])
+        changes = np.concatenate([np.zeros(len(counts)), self._change_costs(Present(engines={}, start=1.0, stop=1.0))])
         self._program.price(columns, changes + money / (2 * limit))
+
+    def _changes(self) -> Columns:
+        """How many engines of each machine are started, and how many are stopped."""
+        if self._moved is None:
+            count = len(self._problem.machines)
+            self._moved = self._program.add_columns(2 * count)
+            for index, machine in enumerate(self._problem.machines.values()):
+                there = float(self._problem.running(machine))
+                moved = self._moved[[index, count + index]]
+                entries = np.concatenate([np.ones(len(machine)), [-1.0, 1.0]])
+                self._program.add_row(np.append(self._counts[machine], moved), entries, low=there, high=there)
+        return self._moved
+
+    def _change_costs(self, present: Present) -> Vector:
+        """Per hour, of starting and of stopping an engine of each machine."""
+        sizes = np.array([float(size) for _, size in self._problem.machines])
+        return np.concatenate([once / present.hours * sizes for once in (present.start, present.stop)])
 
     def _serve_all(self) -> None:
         for half in ("Decode", "Prefill") if self._problem.staged else ("Decode",):
@@ -107,11 +122,6 @@ class Mixes:
             mine = np.flatnonzero([kind.accelerator == accelerator for kind in self._problem.kinds])
             if len(mine):
                 self._program.add_row(self._counts[mine], self._sizes[mine], high=float(there))
-
-    def _money(self, present: Present) -> Vector:
-        """Per hour: of an engine of each kind, of starting one, of stopping one. `(3E,)`."""
-        changes = [once / present.hours * self._sizes for once in (present.start, present.stop)]
-        return np.concatenate([self._problem.prices, *changes])
 
 
 _ROUNDING = 1e-6

@@ -19,7 +19,7 @@ def parted(problem: Problem, counts: Counts, *, parts: int) -> Vector | None:
     """
     loads = problem.loads / parts
     kinds, buckets = np.nonzero((loads > 0) & (loads <= counts[:, None] + _ROUNDING))
-    program = Program()
+    program = Program(any_solution=True)
     columns = program.add_columns(len(kinds), high=float(parts), integer=True)
     for b in np.flatnonzero([bucket.rate > 0 for bucket in problem.buckets]):
         program.add_row(columns[buckets == b], 1.0, low=float(parts), high=float(parts))

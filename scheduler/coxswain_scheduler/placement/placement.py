@@ -86,7 +86,10 @@ def _as_far_as_it_goes(problem: Problem) -> str:
         least = float(problem.prices @ unlimited[0])
         return f"a budget of {problem.budget:g} per hour is too small: it takes {least:.6g}; {nearest}"
     there = describe({name: problem.stock[name] for name in sorted(problem.stock)})
-    return f"the stock ({there}) does not carry {problem.rate:.6g} requests/s; {nearest}"
+    limits = f"the stock ({there})" + (
+        f" and a budget of {problem.budget:g} per hour" if problem.budget is not None else ""
+    )
+    return f"{limits} cannot carry {problem.rate:.6g} requests/s; {nearest}"
 
 
 def describe(mix: dict[str, int]) -> str:

@@ -56,13 +56,14 @@ class Kind:
 
 @dataclass(frozen=True, kw_only=True)
 class Present:
-    """What runs now, and what it costs to change it."""
+    """What runs now, and what it costs to change it. An engine's role is only a note on it: to change that is free."""
 
     engines: Mapping[str, int]
     """By `Kind.name`."""
     start: float = 0.0
-    """Once for each accelerator that is started, in the currency of the prices."""
+    """Once for each accelerator whose engine is started, in the currency of the prices."""
     stop: float = 0.0
+    """The same when it is stopped."""
     hours: float = 1.0
     """For how long the new mix is expected to stay: spreads these costs."""
     tolerance: float = 0.0
@@ -124,6 +125,19 @@ class Problem:
         """Indices of the kinds of each role."""
         names: tuple[Role, ...] = ("Serve", "Prefill", "Decode")
         return {role: [e for e, kind in enumerate(self.kinds) if kind.role == role] for role in names}
+
+    @cached_property
+    def machines(self) -> dict[tuple[str, int], list[int]]:
+        """Indices of the kinds that differ only in their role, by accelerator and tensor parallelism."""
+        found: dict[tuple[str, int], list[int]] = {}
+        for e, kind in enumerate(self.kinds):
+            found.setdefault((kind.accelerator, kind.tensor_parallel), []).append(e)
+        return found
+
+    def running(self, machine: list[int]) -> int:
+        """Engines of these kinds that run now."""
+        engines = self.present.engines if self.present is not None else {}
+        return sum(engines.get(self.kinds[e].name, 0) for e in machine)
 
     def least(self, values: Vector) -> Vector:
         """What each bucket takes at least, were an engine of each kind worth `values` and divisible. `(B,)`."""

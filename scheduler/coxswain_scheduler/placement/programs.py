@@ -15,12 +15,14 @@ _OPTIONS: dict[str, bool | int | float | str] = {
     "mip_rel_gap": 0.0,
     "mip_abs_gap": 1e-9,
     "mip_feasibility_tolerance": 1e-7,
-    # These programs are small: the search itself is sooner there than the heuristics that solve others on the way.
     "mip_heuristic_run_feasibility_jump": False,
-    "mip_heuristic_run_rins": False,
-    "mip_heuristic_run_rens": False,
-    "mip_heuristic_run_root_reduced_cost": False,
 }
+_PROVING = dict.fromkeys(
+    ("mip_heuristic_run_rins", "mip_heuristic_run_rens", "mip_heuristic_run_root_reduced_cost"), False
+)
+"""A proof wants the search; heuristics that solve other programs on the way cost more than they save on small ones."""
+_FINDING = {"presolve": "off"}
+"""Where any solution will do, those heuristics find it."""
 _SOLVED = highspy.HighsModelStatus.kOptimal
 _NONE = (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible)
 
@@ -34,11 +36,14 @@ class Solution:
 
 
 class Program:
-    """min cost·x with low ≤ A·x ≤ high, on the calling thread, to a gap of nothing. May grow between two solves."""
+    """min cost·x with low ≤ A·x ≤ high, on the calling thread, to a gap of nothing. May grow between two solves.
 
-    def __init__(self) -> None:
+    `any_solution`: without costs, the first one found will do.
+    """
+
+    def __init__(self, *, any_solution: bool = False) -> None:
         self._highs = highspy.Highs()  # type: ignore[no-untyped-call]
-        for option, value in _OPTIONS.items():
+        for option, value in {**_OPTIONS, **(_FINDING if any_solution else _PROVING)}.items():
             self._highs.setOptionValue(option, value)
         self.columns = 0
 

@@ -77,16 +77,24 @@ def _left_out(placement: Placement, kind: int) -> str:
     if problem.kinds[kind].role != "Serve":
         return f"no {name}: with it for its half of the work no mix is cheaper"
     ratios = mine[asked] / best[asked]
-    nearest = asked[int(np.argmin(ratios))]
-    return f"no {name}: per request it costs {ratios.min():.2f} times the least at best ({problem.buckets[nearest]})"
+    at_best = f"{ratios.min():.2f} times the least at best ({problem.buckets[asked[int(np.argmin(ratios))]]})"
+    if ratios.min() < 1.005:
+        return f"no {name}: per request it costs {at_best}, but what it would leave idle costs more"
+    return f"no {name}: per request it costs {at_best}"
 
 
 def _changes(placement: Placement) -> Iterator[str]:
-    present = placement.problem.present
-    if present is None:
+    problem = placement.problem
+    if problem.present is None:
         return
-    for kind, count in zip(placement.problem.kinds, placement.counts, strict=True):
-        there = present.engines.get(kind.name, 0)
-        if count != there:
-            verb, number = ("start", count - there) if count > there else ("stop", there - count)
-            yield f"{verb} {number} {kind.name}: {there} run now"
+    for (accelerator, size), machine in problem.machines.items():
+        there, wanted = problem.running(machine), int(placement.counts[machine].sum())
+        name = accelerator + (f" ×{size}" if size > 1 else "")
+        if wanted > there:
+            yield f"start {wanted - there} {name}: {there} run now"
+        elif wanted < there:
+            yield f"stop {there - wanted} {name}: {there} run now"
+        for e in machine:
+            roles = int(placement.counts[e]), problem.present.engines.get(problem.kinds[e].name, 0)
+            if roles[0] != roles[1] and len(machine) > 1:
+                yield f"{problem.kinds[e].name}: {roles[0]} instead of {roles[1]}"
