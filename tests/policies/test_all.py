@@ -106,7 +106,7 @@ def test_options_are_read_as_their_defaults_types() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("fastest", "policy 'fastest': unknown; there are round-robin"),
+        ("fastest", "policy 'fastest': unknown; there are .*round-robin"),
         ("round-robin:turns=3", "policy round-robin: no option 'turns'; there are prefill, seed"),
         ("round-robin:prefill=many", "policy round-robin: prefill='many' is not a whole number"),
         ("static:prefix=2", "policy static: prefix='2' is not true or false"),

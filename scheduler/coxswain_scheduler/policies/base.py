@@ -162,7 +162,8 @@ class Split(Baseline):
         super().begin(cluster)
         if self.prefill >= len(cluster.engines) > 0:
             raise ValueError(f"prefill={self.prefill}: leaves none of {len(cluster.engines)} engines to decode")
-        self.assign_roles()
+        if not any(engine.role == "Prefill" for engine in cluster.engines.values()):  # else only the scheduler is new
+            self.assign_roles()
 
     def assign_roles(self) -> None:
         """The engines of the lowest ids prefill."""

@@ -20,7 +20,7 @@ from random import Random
 from typing import NamedTuple
 
 from coxswain_scheduler.policies.base import prefill_seconds
-from coxswain_scheduler.policies.interface import Engine, Objectives, Request
+from coxswain_scheduler.policies.interface import Cluster, Engine, Objectives, Request
 from coxswain_scheduler.policies.static import Static
 
 ATTAINMENT = 0.9
@@ -46,6 +46,12 @@ class DistServe(Static):
         self._samples: list[Sample] = []
         self._searched = False
         self._computed: dict[int, int] = {}
+
+    def begin(self, cluster: Cluster) -> None:
+        super().begin(cluster)
+        self._samples.clear()
+        self._computed.clear()
+        self._searched = False
 
     def prefilled(self, request: Request) -> None:
         if (self.replan or not self._searched) and (flight := self.flights.get(request)):

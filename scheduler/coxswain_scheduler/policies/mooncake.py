@@ -32,6 +32,7 @@ class MooncakeConductor(Split):
 
     def begin(self, cluster: Cluster) -> None:
         self.prefill = self.prefill or len(cluster.engines) // 2
+        self._mean_decode_seconds = 0.0
         self._booked, self._decoding_since = {engine: {} for engine in cluster.engines}, {}
         super().begin(cluster)
 

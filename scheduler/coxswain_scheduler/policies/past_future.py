@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coxswain_scheduler.policies.base import Baseline
-from coxswain_scheduler.policies.interface import Engine, Request
+from coxswain_scheduler.policies.interface import Cluster, Engine, Request
 
 
 def peak_tokens(held: NDArray[np.float64], remaining: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -43,6 +43,13 @@ class PastFuture(Baseline):
         self._generator = np.random.default_rng(seed)
         self._finished: deque[int] = deque(maxlen=history)
         self._lengths = np.array([float(max_new)])
+        self._refused: set[int] = set()
+
+    def begin(self, cluster: Cluster) -> None:
+        super().begin(cluster)
+        self._finished.clear()
+        self._lengths = np.array([float(self.max_new)])
+        self._refused.clear()
 
     def ended(self, request: Request) -> None:
         if request.emitted:
@@ -54,7 +61,7 @@ class PastFuture(Baseline):
         shares = {
             engine.id: self._peak(engine, request) / (engine.total_blocks * engine.block_size)
             for engine in self.cluster.engines.values()
-            if self.flights[engine.id].count < engine.max_num_seqs
+            if engine.id not in self._refused and self.flights[engine.id].count < engine.max_num_seqs
         }
         if not shares:
             return False
@@ -62,8 +69,15 @@ class PastFuture(Baseline):
         assert decision.chosen is not None
         alone = not self.flights[decision.chosen].count
         if shares[decision.chosen] >= 1 - self.reserved and not alone:
+            self._refused.update(shares)
             return False
+        self._refused.clear()
         return self.send(request, decision)
+
+    def stepped(self, engine: Engine) -> None:
+        """Only an engine that changes can have room for a request that found none."""
+        self._refused.discard(engine.id)
+        super().stepped(engine)
 
     def _peak(self, engine: Engine, candidate: Request) -> float:
         """The engine's predicted peak with the candidate, the largest of all draws."""

@@ -42,9 +42,13 @@ class Splitwise(Split):
     def begin(self, cluster: Cluster) -> None:
         self.prefill = self.prefill or len(cluster.engines) // 2
         super().begin(cluster)
-        self.home = {key: engine.role for key, engine in cluster.engines.items()}
+        self.home = {}
+        for key, engine in cluster.engines.items():
+            self.home[key] = engine.role if engine.role != "Serve" else self._short_pool()
         self._decodes_at, self._reserved = {}, {key: set() for key in cluster.engines}
         self._prompts = dict.fromkeys(cluster.engines, 0)
+        self._answers.clear()
+        self._answered = 0
         for engine in cluster.engines.values():
             for request in engine.requests:
                 self._reserve(request, engine.id)
@@ -106,13 +110,19 @@ class Splitwise(Split):
 
     def joined(self, engine: Engine) -> None:
         self._reserved[engine.id], self._prompts[engine.id] = set(), 0
-        super().joined(engine)
-        self.home[engine.id] = engine.role
+        engine.role = self.home[engine.id] = self._short_pool()
+        self.flights.join(engine.id)
+        self.drain()
 
     def lost(self, engine: int) -> None:
         super().lost(engine)
+        self.home.pop(engine, None)
         for request in self._reserved.pop(engine, ()):
             self._decodes_at.pop(request, None)
+
+    def _short_pool(self) -> Role:
+        """The pool that a new engine, or one of unknown origin, belongs to."""
+        return "Prefill" if list(self.home.values()).count("Prefill") < self.prefill else "Decode"
 
     def _of(self, role: Role) -> list[int]:
         return [key for key, engine in self.cluster.engines.items() if engine.role == role]
