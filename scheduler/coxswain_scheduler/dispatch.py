@@ -194,8 +194,15 @@ class Dispatcher:
         """The least costly member, equals by lot; None without members. `among`: names or a `mask`; None is all."""
         if not (among is None or isinstance(among, int)):
             among = self._shortlist.mask(among)
+        if len(self._block_sizes) > 1:
+            return self._choose_of_sizes(prompt, among)
+        hashes = next(iter(prompt.hashes.values()), ())
         return self._shortlist.choose(
-            prompt.tokens, self._levels(prompt), underway=self._underway_of(prompt), among=among
+            prompt.tokens,
+            self.prefixes.levels(hashes),
+            block_size=self._block_sizes[0] if self._block_sizes else 1,
+            underway=self._underway.alike(hashes),
+            among=among,
         )
 
     def assigned(self, member: str, request: str, tokens: int, prompt: Prompt | None = None) -> None:
@@ -233,19 +240,10 @@ class Dispatcher:
     def _refresh(self, name: str, member: _Member) -> None:
         self._shortlist.update(name, queue=member.queue(), step=member.step, pace=member.pace)
 
-    def _levels(self, prompt: Prompt) -> Iterable[tuple[int, int]]:
-        """(cached tokens, mask), by falling tokens: hashes of one block size name no blocks of another."""
-        levels = self.prefixes.levels
-        if len(self._block_sizes) == 1:
-            (size,) = self._block_sizes
-            return ((depth * size, mask) for depth, mask in levels(prompt.hashes.get(size, ())))
-        found = [(depth * size, mask) for size, hashes in prompt.hashes.items() for depth, mask in levels(hashes)]
-        return sorted(found, reverse=True)
-
-    def _underway_of(self, prompt: Prompt) -> Iterable[tuple[int, int]]:
-        found = []
+    def _choose_of_sizes(self, prompt: Prompt, among: int | None) -> Decision[str] | None:
+        """The same in tokens: hashes of blocks of one size name no blocks of another."""
+        levels, underway = [], []
         for size, hashes in prompt.hashes.items():
-            if (alike := self._underway.alike(hashes)) is not None:
-                blocks, number = alike
-                found.append((blocks * size, 1 << number))
-        return found
+            levels += [(depth * size, mask) for depth, mask in self.prefixes.levels(hashes)]
+            underway += [(depth * size, mask) for depth, mask in self._underway.alike(hashes)]
+        return self._shortlist.choose(prompt.tokens, sorted(levels, reverse=True), underway=underway, among=among)

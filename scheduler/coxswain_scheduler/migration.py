@@ -12,10 +12,10 @@ report; output lengths are not known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +34,10 @@ class Movable(NamedTuple):
     """A running request past its prefill."""
 
     request: Hashable
+    priority: int
+    """Higher is more urgent."""
     tokens: int
     """KV that it holds."""
-    priority: int = 0
-    """Higher is more urgent."""
 
 
 class Worker(NamedTuple):
@@ -119,38 +119,49 @@ class Pairing:
     """Migrations at a time; an engine takes part in one, but one that leaves in several."""
 
     def pair(self, workers: Workers, movable: Callable[[int], Sequence[Movable]]) -> list[Migration]:
-        """Moves worth their cost, the most pressing first. `movable` is asked for sources only, by number."""
+        """Moves worth their cost, the most pressing first. `movable` is asked for sources only, by number, and answers
+        by rising (priority, tokens): an order that holds while they run, for all grow by a token a step."""
         lasts = self._lasts(workers)
-        sources = _sources(workers, lasts, self.horizon)[: 2 * self.most]
-        destinations = _destinations(workers, lasts, self.horizon)[: self.most]
-        free = [_Side.of(workers, number, lasts) for number in destinations]
-        moves: list[Migration] = []
-        for number in sources:
-            if not free or len(moves) >= self.most:
-                break
-            source = _Side.of(workers, number, lasts)
-            for request in source.choose(movable(number), self.block_size):
-                if not free:
-                    break
-                move = self._move(source, free[0], request)
+        receivers = _destinations(workers, lasts, self.horizon)[: self.most]
+        if not len(receivers):
+            return []
+        worth = self._worth(workers, lasts)
+        worth[worth <= workers["step_seconds"][receivers].min()] = 0.0  # no move costs less than a step there
+        givers = _sources(workers, lasts, worth)[: 2 * self.most]
+        destinations, moves = iter(_sides(workers, lasts, worth, receivers)), []
+        to: _Side | None = next(destinations)
+        for source in _sides(workers, lasts, worth, givers):
+            for request in source.choose(movable(source.number), self.block_size):
+                move = self._move(source, to, request) if to else None
                 if move is not None:
                     moves.append(move)
-                    del free[0]
+                    to = next(destinations, None)
+            if to is None:
+                break
         return moves
 
     def _lasts(self, workers: Workers) -> NDArray[np.float64]:
         """Seconds until an engine's free blocks are used up; below zero when its next prompt does not fit."""
-        running = workers["running"]
         slack = workers["free_blocks"] - workers["wanted_blocks"]
-        steps = slack * self.block_size / np.maximum(running, 1)
-        return np.where((running == 0) & (slack >= 0), inf, steps * workers["step_seconds"])
+        return slack * self.block_size / np.maximum(workers["running"], 1) * workers["step_seconds"]
+
+    def _worth(self, workers: Workers, lasts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Seconds of delay that an engine could save at most by giving something away."""
+        held = workers["total_blocks"] - workers["free_blocks"]
+        short = workers["wanted_blocks"] - workers["free_blocks"]
+        wait = short * _USUAL_OUTPUT * workers["step_seconds"] / np.maximum(held, 1)
+        pressing = 1.0 - np.clip(lasts, 0.0, self.horizon) / self.horizon
+        anew = held * self.block_size / np.maximum(workers["running"], 1) * workers["token_seconds"]
+        worth = np.where(short > 0, wait * np.maximum(workers["waiting"], 1), pressing * anew)
+        worth[workers["leaving"] > 0] = inf
+        return worth
 
     def _move(self, source: _Side, to: _Side, request: Movable) -> Migration | None:
         blocks = -(-request.tokens // self.block_size)
-        left = to.lasting(to.free - to.wanted - blocks, to.running + 1, self.block_size)
+        left = (to.free - to.wanted - blocks) * self.block_size / (to.running + 1) * to.step
         if left < self.horizon or (source.reason == "Balance" and left < source.lasts):
             return None
-        gain = source.gain(request.tokens, blocks, left, self, to)
+        gain = source.gain(request.tokens, blocks, to)
         copy = request.tokens * self.kv_bytes_per_token / self.link_bytes_per_second
         cost = copy * _SLOWDOWN * (source.running + to.running) + to.step
         if gain <= cost:
@@ -165,83 +176,69 @@ class Pairing:
         )
 
 
-@dataclass(slots=True)
-class _Side:
-    """A source or a destination, in plain numbers."""
+class _Side(NamedTuple):
+    """A source or a destination, in plain numbers: its own, how long it lasts, what it may save, and its row."""
 
     number: int
     lasts: float
+    worth: float
     free: float
-    held: float
+    total: float
     running: float
     waiting: float
     wanted: float
     priority: float
     step: float
     token: float
-    reason: Reason
+    leaving: float
+    busy: float
 
-    @classmethod
-    def of(cls, workers: Workers, number: int, lasts: NDArray[np.float64]) -> Self:
-        def at(field: str) -> Any:
-            return workers[field].item(number)
+    @property
+    def reason(self) -> Reason:
+        """Why it gives something away."""
+        if self.leaving:
+            return "Leaving"
+        if self.wanted <= self.free:
+            return "Balance"
+        return "Priority" if self.priority > 0 else "Defragment"
 
-        free, wanted, priority = at("free_blocks"), at("wanted_blocks"), at("wanted_priority")
-        reason: Reason = "Balance"
-        if at("leaving"):
-            reason = "Leaving"
-        elif wanted > free:
-            reason = "Priority" if priority > 0 else "Defragment"
-        return cls(
-            number, lasts.item(number), free, at("total_blocks") - free, at("running"), at("waiting"), wanted, priority,
-            at("step_seconds"), at("token_seconds"), reason,
-        )  # fmt: skip
-
-    def choose(self, movable: Sequence[Movable], block_size: int) -> list[Movable]:
+    def choose(self, movable: Sequence[Movable], block_size: int) -> Iterable[Movable]:
         """What to send away: of what leaves, what is dearest to compute anew; for room, the least that is enough, of
         the least urgent; for balance, the shortest."""
-        if self.reason == "Leaving":
-            return sorted(movable, key=lambda one: (-one.priority, -one.tokens))[:_SHARED_BY]
-        if self.reason == "Balance":
-            return [min(movable, key=lambda one: (one.priority, one.tokens))] if movable else []
-        short = (self.wanted - self.free) * block_size
-        calm = [one for one in movable if one.priority < self.priority or self.reason == "Defragment"]
-        enough = [one for one in calm if one.tokens >= short]
-        if enough:
-            return [min(enough, key=lambda one: (one.priority, one.tokens))]
-        return [max(calm, key=lambda one: (-one.priority, one.tokens))] if calm else []
+        if self.leaving:
+            return movable[: -_SHARED_BY - 1 : -1]
+        if self.wanted <= self.free:
+            return movable[:1]
+        short, priority = (self.wanted - self.free) * block_size, self.priority if self.priority > 0 else inf
+        last = next((one for one in reversed(movable) if one[1] < priority), None)
+        if last is None:
+            return ()
+        return (next((one for one in movable if one[2] >= short), last) if last[2] >= short else last,)
 
-    def gain(self, tokens: int, blocks: int, left: float, pairing: Pairing, to: _Side) -> float:
-        """Seconds of delay that are saved when `blocks` go and the other side then lasts for `left` seconds."""
-        if self.reason == "Leaving":
+    def gain(self, tokens: int, blocks: int, to: _Side) -> float:
+        """Seconds of delay that are saved when this much goes."""
+        if self.leaving:
             return tokens * to.token
-        if self.reason == "Balance":
-            usual = self.held / self.running * pairing.block_size
-            pressing = 1.0 - max(0.0, self.lasts) / pairing.horizon
-            return pressing * usual * self.token
-        short = self.wanted - self.free
-        wait = short * _USUAL_OUTPUT * self.step / max(self.held, 1.0)
-        return min(1.0, blocks / short) * wait * max(self.waiting, 1.0)
-
-    def lasting(self, free: float, running: float, block_size: int) -> float:
-        """Seconds until so many free blocks are used up by so many sequences; below zero when there are none."""
-        return free * block_size / running * self.step
+        return self.worth * min(1.0, blocks / max(1.0, self.wanted - self.free))
 
 
-def _sources(workers: Workers, lasts: NDArray[np.float64], horizon: float) -> list[int]:
-    """Numbers, the most pressing first."""
-    short = workers["wanted_blocks"] > workers["free_blocks"]
-    rank = np.where(lasts < horizon, 3, 4)
-    rank[short] = 2
-    rank[short & (workers["wanted_priority"] > 0)] = 1
-    rank[workers["leaving"] > 0] = 0
-    rank[(workers["busy"] > 0) | (workers["running"] == 0)] = 4
-    order = np.lexsort((lasts, rank))
-    return [int(number) for number in order[: int((rank < 4).sum())]]
+def _sides(
+    workers: Workers, lasts: NDArray[np.float64], worth: NDArray[np.float64], numbers: NDArray[np.intp]
+) -> Iterator[_Side]:
+    columns = (column[numbers].tolist() for column in (lasts, worth, *map(workers.__getitem__, Worker._fields)))
+    return map(_Side, numbers.tolist(), *columns)
 
 
-def _destinations(workers: Workers, lasts: NDArray[np.float64], horizon: float) -> list[int]:
-    """Numbers, the one that lasts longest first; among idle ones the one with most room."""
-    able = np.flatnonzero((lasts > horizon) & (workers["leaving"] == 0) & (workers["busy"] == 0))
-    order = np.lexsort((-workers["free_blocks"][able], -lasts[able]))
-    return [int(number) for number in able[order]]
+def _sources(workers: Workers, lasts: NDArray[np.float64], worth: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Numbers: who leaves, who keeps the urgent waiting, who keeps others waiting, the rest; the fullest first."""
+    some = np.flatnonzero((worth > 0) & (workers["busy"] == 0) & (workers["running"] > 0))
+    short = workers["wanted_blocks"][some] > workers["free_blocks"][some]
+    rank = np.where(short, np.where(workers["wanted_priority"][some] > 0, 1, 2), 3)
+    rank[workers["leaving"][some] > 0] = 0
+    return some[np.lexsort((lasts[some], rank))]
+
+
+def _destinations(workers: Workers, lasts: NDArray[np.float64], horizon: float) -> NDArray[np.intp]:
+    """Numbers, the one that lasts longest first."""
+    some = np.flatnonzero((lasts > horizon) & (workers["leaving"] == 0) & (workers["busy"] == 0))
+    return some[np.argsort(-lasts[some])]

@@ -84,11 +84,12 @@ class PrefixIndex:
 
     def levels(self, hashes: Sequence[int]) -> Iterator[tuple[int, int]]:
         """(depth, mask) with falling depth: the engines that hold so many leading blocks and not one more."""
-        get = self._holders.get
+        holders = self._holders
+        get = holders.get
         depth, end = 0, len(hashes)
         while depth < end:
             middle = (depth + end + 1) >> 1
-            if hashes[middle - 1] in self._holders:
+            if hashes[middle - 1] in holders:
                 depth = middle
             else:
                 end = middle - 1

@@ -5,6 +5,9 @@ a long prompt does not wait behind short ones until it is too late. When the que
 longest of those up to the first late one saves the most others: Moore and Hodgson's rule (1968), here on the pooled
 capacity of all prefilling engines. The rule alone would refuse every long prompt, so each fifth of the prompt lengths
 seen lately has a floor: a share of its requests that is not refused for the others' sake.
+
+Batch work has no deadline. It waits in groups of one prefix, and an engine takes a group to its end before it begins
+another, largest first, so that each prefix is computed once (BatchLLM, arXiv 2412.03594, on one level of its tree).
 """
 
 from __future__ import annotations
@@ -26,12 +29,12 @@ _DECAY = 0.999
 class Job:
     """A request on its way to its first token, and what the last look at the engines said."""
 
-    __slots__ = ("considered", "deadline", "hits", "latest", "length_class", "looked", "order", "request", "seconds")
+    __slots__ = ("deadline", "decision", "hits", "latest", "length_class", "looked", "order", "request", "seconds")
 
     def __init__(self, request: Request, *, deadline: float) -> None:
         self.request = request
         self.deadline = deadline
-        """When the first token is due."""
+        """When its prefill is to be done."""
         self.seconds = 0.0
         """Of its prefill where most of it is cached."""
         self.latest = deadline
@@ -40,8 +43,13 @@ class Job:
         self.hits: dict[int, int] = {}
         """Cached tokens by engine, when last looked."""
         self.looked = 0.0
-        self.considered: object = None
-        """What the last choice was made from, to explain it."""
+        self.decision: object = None
+        """Why it is where it is; worded by `str`."""
+
+    @property
+    def tokens(self) -> int:
+        """To have KV of before the next token."""
+        return self.request.prompt_tokens + self.request.emitted
 
     def needs(self, seconds: float) -> None:
         """Its prefill takes so long at best."""
@@ -111,7 +119,7 @@ class DeadlineQueue:
         del self._jobs[self._jobs.index(job, place, end)]
 
     def victim(self, *, now: float, free_in: float, width: float, may: Callable[[Job], bool]) -> Job | None:
-        """Whom to refuse so that the others are in time; None while all can be.
+        """Whom to refuse so that the others are in time; None while all can be, or when nobody may be refused.
 
         `width` engines begin in `free_in` seconds on average. A single job uses one of them for its own prefill, all
         of them share what is queued before it.
@@ -123,3 +131,37 @@ class DeadlineQueue:
                 return max(candidates, key=lambda each: each.seconds, default=None)
             clock += job.seconds / width
         return None
+
+
+class BatchWork:
+    """Jobs without a deadline, in groups of one prefix."""
+
+    def __init__(self) -> None:
+        self._groups: dict[int, deque[Job]] = {}
+        self._taken: dict[int, int] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, job: Job) -> None:
+        """Queue a job with those that begin alike."""
+        hashes = job.request.hashes
+        name = hashes[0] if hashes else -1 - job.request.id
+        self._groups.setdefault(name, deque()).append(job)
+        self._count += 1
+
+    def next(self, engine: int) -> Job:
+        """The next job for an engine: of the group that it has begun, else of the largest that nobody has."""
+        name = self._taken.get(engine)
+        if name not in self._groups:
+            others = set(self._taken.values())
+            free = [group for group in self._groups if group not in others] or list(self._groups)
+            name = max(free, key=lambda group: len(self._groups[group]))
+            self._taken[engine] = name
+        group = self._groups[name]
+        job = group.popleft()
+        if not group:
+            del self._groups[name]
+        self._count -= 1
+        return job

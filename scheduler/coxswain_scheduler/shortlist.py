@@ -32,8 +32,9 @@ _SURELY = 2
 """Levels looked at before it is asked whether the next could still win: the question costs as much as a level."""
 _LOT = 1e-9
 """Seconds at most by which equals are made to differ, by lot."""
-_TRIES = 2
+_TRIES = 8
 """Winners looked at one by one, before it is worked out for everybody whether he counts."""
+_MASKS = 64
 _HUGE = 1e300
 """Seconds that every engine undercuts."""
 _cost = itemgetter(0)
@@ -90,6 +91,7 @@ class Shortlist(Generic[Name]):
         self._kinds: dict[PrefillCost, _Kind] = {}
         self._size = 64
         self._scratch = np.empty(self._size)
+        self._masks: dict[int, NDArray[np.bool_]] = {}
         self._everyone = 0
 
     def __contains__(self, name: Name) -> bool:
@@ -154,25 +156,27 @@ class Shortlist(Generic[Name]):
         prompt: int,
         levels: Iterable[tuple[int, int]] = (),
         *,
+        block_size: int = 1,
         underway: Iterable[tuple[int, int]] = (),
         among: int | None = None,
     ) -> Decision[Name] | None:
         """The least costly engine for a prompt of so many tokens, None if there is none.
 
-        `levels`: (cached tokens, mask of the engines that hold so many), by falling tokens, each engine at most once.
+        `levels`: (cached blocks, mask of the engines that hold so many), by falling depth, each engine at most once.
         `underway`: the same for prompts on their way there, in any order. `among`: mask of those to choose from.
         """
         everyone = self._everyone if among is None else self._everyone & among
         if not everyone:
             return None
         scored: list[Scored[Name]] = []
-        for cached, mask in underway:
-            self._each(scored, mask & everyone, prompt, cached)
+        last = max(0, prompt - 1)  # the last token is always computed, for its logits
+        for depth, mask in underway:
+            self._each(scored, mask & everyone, prompt, min(depth * block_size, last))
         left = everyone
-        for looked_at, (cached, mask) in enumerate(levels):
-            own = mask & left
+        for looked_at, (depth, mask) in enumerate(levels):
+            own, cached = mask & left, min(depth * block_size, last)
             if own.bit_count() > _FEW:
-                left = self._crowd(scored, own, left, prompt, cached)
+                left = self._crowd(scored, own, (left, everyone), prompt, cached)
             else:
                 if looked_at >= _SURELY and self._bound(prompt, cached) > min(map(_cost, scored), default=_HUGE):
                     left = 0
@@ -181,7 +185,7 @@ class Shortlist(Generic[Name]):
             if not left:
                 break
         if left.bit_count() > _FEW:
-            self._crowd(scored, left, left, prompt, 0)
+            self._crowd(scored, left, (left, everyone), prompt, 0)
         else:
             self._each(scored, left, prompt, 0)
         return Decision(min(scored, key=_cost), scored, prompt, everyone.bit_count(), self.rule)
@@ -193,7 +197,6 @@ class Shortlist(Generic[Name]):
 
     def _each(self, scored: list[Scored[Name]], mask: int, prompt: int, cached: int) -> None:
         """Add all of `mask`."""
-        cached = max(0, min(cached, prompt - 1))
         for kind in self._kinds.values():
             own = mask & kind.mask
             if own:
@@ -209,38 +212,39 @@ class Shortlist(Generic[Name]):
         work = seconds + steps * seat.pace
         return seat.base + self._weight * work, seat.name, cached, seat.queue, work, seat.step
 
-    def _crowd(self, scored: list[Scored[Name]], mask: int, left: int, prompt: int, cached: int) -> int:
+    def _crowd(self, scored: list[Scored[Name]], mask: int, among: tuple[int, int], prompt: int, cached: int) -> int:
         """Add the best of each kind in `mask`, and return who else in `left` may yet be better with less cached."""
-        cached = max(0, min(cached, prompt - 1))
+        left, everyone = among
         best = min(map(_cost, scored), default=_HUGE)
         remain = 0
         for kind in self._kinds.values():
             if kind.mask & left:
                 seconds, steps = kind.cost.prefill_work(prompt, cached)
-                costs = self._costs(kind, steps, left)
+                costs = self._costs(kind, steps, everyone)
                 number, better = self._winner(costs, mask, left, best - self._weight * seconds)
                 remain |= better & kind.mask
                 if number is not None:
                     scored.append(self._scored(number, cached, seconds, steps))
         return remain
 
-    def _costs(self, kind: _Kind, steps: float, left: int) -> NDArray[np.float64]:
-        """By number, less what is the same for all: of those in `left`, and perhaps of a few others."""
+    def _costs(self, kind: _Kind, steps: float, everyone: int) -> NDArray[np.float64]:
+        """By number, less what is the same for all; infinite outside `everyone`."""
         costs = self._scratch
         np.multiply(kind.paces, self._weight * steps, costs)
         np.add(costs, kind.bases, costs)
-        if (kind.mask & ~left).bit_count() > _TRIES:
-            np.putmask(costs, self._absent(left), inf)
+        if kind.mask & ~everyone:
+            np.putmask(costs, self._absent(everyone), inf)
         return costs
 
     def _winner(self, costs: NDArray[np.float64], mask: int, left: int, limit: float) -> tuple[int | None, int]:
-        """The least costly in `mask`, and who in `left` is better but holds less.
+        """The least costly in `mask`, and who in `left` is better but holds less; nobody who costs more than `limit`.
 
-        All are compared as if they held so much. The winner mostly does: then nobody else can win any more, and who is
-        in the mask was not worked out for each of a thousand.
+        All are compared as if they held so much, also those that hold more and were scored with it: these cannot cost
+        less here than the limit. The winner is mostly in the mask: then nobody else can win any more, and who is in it
+        was not worked out for each of a thousand.
         """
         better = 0
-        for _ in range(_TRIES):
+        for _ in range(_TRIES if mask.bit_count() * _TRIES > left.bit_count() else 1):
             number = int(costs.argmin())
             if costs.item(number) > limit:
                 return None, better
@@ -253,9 +257,15 @@ class Shortlist(Generic[Name]):
         return number if costs.item(number) <= limit else None, left & ~mask
 
     def _absent(self, mask: int) -> NDArray[np.bool_]:
-        """Which numbers are not in the mask."""
-        missing = (mask ^ ((1 << self._size) - 1)).to_bytes(self._size >> 3, "little")
-        return np.unpackbits(np.frombuffer(missing, np.uint8), bitorder="little").view(np.bool_)
+        """Which numbers are not in the mask. Kept, as the holders of a prefix that many hold seldom change."""
+        known = self._masks.get(mask)
+        if known is None:
+            missing = (mask ^ ((1 << self._size) - 1)).to_bytes(self._size >> 3, "little")
+            known = np.unpackbits(np.frombuffer(missing, np.uint8), bitorder="little").view(np.bool_)
+            if len(self._masks) >= _MASKS:
+                self._masks.clear()
+            self._masks[mask] = known
+        return known
 
     def _next_number(self) -> int:
         self._by_number.append(None)
@@ -263,6 +273,7 @@ class Shortlist(Generic[Name]):
         if number >= self._size:
             self._size *= 2
             self._scratch = np.empty(self._size)
+            self._masks.clear()
             for kind in self._kinds.values():
                 kind.grow(self._size)
         return number

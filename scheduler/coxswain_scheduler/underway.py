@@ -43,15 +43,15 @@ class Underway:
             if depth <= len(hashes) and self._anchored.get(hashes[depth - 1]) is sent:
                 del self._anchored[hashes[depth - 1]]
 
-    def alike(self, hashes: Sequence[int]) -> tuple[int, int] | None:
-        """(blocks shared, engine) of the latest prompt that shares the deepest anchor; None if none is shared."""
+    def alike(self, hashes: Sequence[int]) -> tuple[()] | tuple[tuple[int, int]]:
+        """(blocks shared, mask of the engine) of the latest prompt that shares the deepest anchor, if there is one."""
         length = len(hashes)
         for depth in _ANCHORS:
             if depth <= length:
                 sent = self._anchored.get(hashes[depth - 1])
                 if sent is not None:
-                    return _shared(hashes, sent[1], depth), sent[0]
-        return None
+                    return ((_shared(hashes, sent[1], depth), 1 << sent[0]),)
+        return ()
 
 
 def _shared(these: Sequence[int], others: Sequence[int], least: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from operator import itemgetter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,16 +28,16 @@ def worker(
 
 
 def paired(*fleet: Worker, movable: dict[int, list[Movable]], pairing: Pairing = PAIRING) -> list[Migration]:
-    return pairing.pair(Workers(fleet), lambda number: movable.get(number, []))
+    return pairing.pair(Workers(fleet), lambda number: sorted(movable.get(number, []), key=itemgetter(1, 2)))
 
 
 def test_nobody_moves_where_all_is_well() -> None:
-    assert paired(worker(), worker(), movable={0: [Movable("r", 1000)]}) == []
+    assert paired(worker(), worker(), movable={0: [Movable("r", 0, 1000)]}) == []
     assert paired(movable={}) == []
 
 
 def test_a_full_engine_gives_its_shortest_to_the_one_that_lasts_longest() -> None:
-    requests = [Movable("long", 4000), Movable("short", 800), Movable("urgent", 100, priority=1)]
+    requests = [Movable("long", 0, 4000), Movable("short", 0, 800), Movable("urgent", 1, 100)]
     (move,) = paired(worker(free=4), worker(free=600), worker(free=900), movable={0: requests})
     assert (move.request, move.source, move.destination, move.reason) == ("short", 0, 2, "Balance")
     assert move.gain_seconds > move.cost_seconds > 0
@@ -44,12 +45,12 @@ def test_a_full_engine_gives_its_shortest_to_the_one_that_lasts_longest() -> Non
 
 def test_a_slow_gpu_lasts_longer_with_as_many_blocks() -> None:
     fleet = worker(free=4), worker(free=500, step=0.02), worker(free=500, step=0.05)
-    (move,) = paired(*fleet, movable={0: [Movable("r", 800)]})
+    (move,) = paired(*fleet, movable={0: [Movable("r", 0, 800)]})
     assert move.destination == 2
 
 
 def test_room_is_made_by_the_least_that_is_enough() -> None:
-    requests = [Movable("small", 100), Movable("fits", 700), Movable("large", 5000)]
+    requests = [Movable("small", 0, 100), Movable("fits", 0, 700), Movable("large", 0, 5000)]
     (move,) = paired(worker(free=60, waiting=1, wanted=100), worker(), movable={0: requests})
     assert (move.request, move.reason) == ("fits", "Defragment")
     (move,) = paired(worker(free=60, waiting=1, wanted=800), worker(), movable={0: requests})
@@ -57,7 +58,7 @@ def test_room_is_made_by_the_least_that_is_enough() -> None:
 
 
 def test_only_the_less_urgent_make_room_for_the_urgent() -> None:
-    requests = [Movable("equal", 700, priority=2), Movable("batch", 3000, priority=-1), Movable("usual", 800)]
+    requests = [Movable("equal", 2, 700), Movable("batch", -1, 3000), Movable("usual", 0, 800)]
     tight = worker(free=60, waiting=1, wanted=100, priority=2)
     (move,) = paired(tight, worker(), movable={0: requests})
     assert (move.request, move.reason) == ("batch", "Priority")
@@ -72,13 +73,13 @@ def test_the_urgent_come_before_the_crowded_and_the_leaving_before_all() -> None
         worker(leaving=True),
         *[worker(free=900)] * 8,
     )
-    moves = paired(*fleet, movable={number: [Movable(number, 2000)] for number in range(4)})
+    moves = paired(*fleet, movable={number: [Movable(number, 0, 2000)] for number in range(4)})
     assert [move.reason for move in moves] == ["Leaving", "Priority", "Defragment", "Balance"]
     assert [move.source for move in moves] == [3, 2, 1, 0]
 
 
 def test_an_engine_that_leaves_sends_to_several_what_is_dearest_first() -> None:
-    requests = [Movable(f"r{tokens}", tokens) for tokens in (500, 4000, 3000, 2000, 1000)]
+    requests = [Movable(f"r{tokens}", 0, tokens) for tokens in (500, 4000, 3000, 2000, 1000)]
     moves = paired(worker(leaving=True), *[worker()] * 6, movable={0: requests})
     assert [move.request for move in moves] == ["r4000", "r3000", "r2000", "r1000"]
     assert len({move.destination for move in moves}) == 4
@@ -87,13 +88,13 @@ def test_an_engine_that_leaves_sends_to_several_what_is_dearest_first() -> None:
 def test_what_is_sooner_computed_anew_than_copied_stays() -> None:
     slow = Pairing(block_size=16, kv_bytes_per_token=128 * 1024, link_bytes_per_second=1e8)
     fleet = worker(leaving=True, running=50), worker(running=50, free=900)
-    assert paired(*fleet, movable={0: [Movable("r", 4000)]})
-    assert paired(*fleet, movable={0: [Movable("r", 4000)]}, pairing=slow) == []
-    assert paired(*fleet, movable={0: [Movable("just begun", 20)]}) == []
+    assert paired(*fleet, movable={0: [Movable("r", 0, 4000)]})
+    assert paired(*fleet, movable={0: [Movable("r", 0, 4000)]}, pairing=slow) == []
+    assert paired(*fleet, movable={0: [Movable("just begun", 0, 20)]}) == []
 
 
 def test_who_is_busy_or_has_no_room_is_left_alone() -> None:
-    requests = {0: [Movable("r", 800)]}
+    requests = {0: [Movable("r", 0, 800)]}
     assert paired(worker(free=4, busy=True), worker(), movable=requests) == []
     assert paired(worker(free=4), worker(busy=True), worker(leaving=True, running=0), movable=requests) == []
     assert paired(worker(free=4), worker(free=40), movable=requests) == []
@@ -102,12 +103,12 @@ def test_who_is_busy_or_has_no_room_is_left_alone() -> None:
 def test_a_report_replaces_a_row() -> None:
     workers = Workers([worker(), worker()])
     workers[0] = worker(free=4)
-    (move,) = PAIRING.pair(workers, lambda _: [Movable("r", 800)])
+    (move,) = PAIRING.pair(workers, lambda _: [Movable("r", 0, 800)])
     assert (len(workers), move.source) == (2, 0)
 
 
 def test_a_move_explains_itself_in_one_line() -> None:
-    (move,) = paired(worker(free=4), worker(), movable={0: [Movable("r7", 800)]})
+    (move,) = paired(worker(free=4), worker(), movable={0: [Movable("r7", 0, 800)]})
     assert move.explain().startswith("r7 from 0 to 1: its engine is soon full, and would preempt; saves ")
     assert "\n" not in move.explain()
 
@@ -128,7 +129,7 @@ workers_of_all_kinds = st.builds(
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(workers_of_all_kinds, st.lists(st.integers(1, 8000), max_size=6)), max_size=24))
 def test_every_move_fits_pays_and_uses_an_engine_once(fleet: list[tuple[Worker, list[int]]]) -> None:
-    held = {n: [Movable((n, i), tokens) for i, tokens in enumerate(each)] for n, (_, each) in enumerate(fleet)}
+    held = {n: [Movable((n, i), 0, tokens) for i, tokens in enumerate(each)] for n, (_, each) in enumerate(fleet)}
     moves = paired(*(each for each, _ in fleet), movable=held)
     sources, destinations = (Counter(getattr(move, side) for move in moves) for side in ("source", "destination"))
     assert len({move.request for move in moves}) == len(moves)

@@ -102,6 +102,7 @@ class Autoscaler:
         self._asked: deque[tuple[float, float]] = deque()
         self._due: deque[tuple[float, float]] = deque()
         self._seen: Observation | None = None
+        self.decision: Decision | None = None
         self._busy_at = 0.0
         self._live = 0.0
         self._capacity = self._per_engine(self._mix())
@@ -135,6 +136,11 @@ class Autoscaler:
         if self._idle(now):
             counts, rule = Counts(), f"idle for {self.goals.idle_after_seconds:.0f} s"
         return Decision(counts, now, self._live, most * each, self._headroom.factor, self._slowness, self._capacity, rule)
+
+    def wanted(self, now: float) -> int:
+        """Engines in all, by `decide`."""
+        self.decision = self.decide(now)
+        return self.decision.counts.total
 
     def _mix(self) -> Mix:
         rates, lengths = self._rates, self._lengths

@@ -21,6 +21,10 @@ from coxswain_scheduler.policies.interface import Objectives
 KV_USABLE = 0.95
 """Share of the KV pool that can be filled before sequences give way to each other."""
 
+IDLE_ENOUGH = 0.2
+"""Share of time spent on prompts below which more engines shorten no queue worth it: who is still late then is late by
+the length of single prompts."""
+
 
 class Mix(NamedTuple):
     """What one decoding sequence brings with it, on average."""
@@ -64,7 +68,7 @@ def serving(shape: EngineShape, mix: Mix, objectives: Objectives, *, attainment:
     def holds(sequences: int) -> bool:
         token = token_seconds(shape, mix, sequences)
         busy = 1.0 - decode_step(shape, mix, sequences) / token
-        late = waiting_seconds(shape, mix, busy, attainment, sequences) > objectives.ttft
+        late = busy > IDLE_ENOUGH and waiting_seconds(shape, mix, busy, attainment, sequences) > objectives.ttft
         return token <= objectives.inter_token and not late
 
     return _usable(shape, mix, _most(_resident(shape, mix), holds), token_seconds)
@@ -80,7 +84,7 @@ def prefilling(shape: EngineShape, mix: Mix, objectives: Objectives, *, attainme
     """Prompts per second that one engine prefills, and does nothing else, with the `attainment` share of them in time;
     0 when a prompt alone is too slow."""
     seconds = prompt_seconds(shape, mix, 0)
-    low, high = 0.0, 0.99
+    low, high = IDLE_ENOUGH, 0.99
     if waiting_seconds(shape, mix, 0.0, attainment, 0) > objectives.ttft:
         return 0.0
     for _ in range(20):

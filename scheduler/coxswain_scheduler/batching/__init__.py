@@ -1,6 +1,7 @@
 """What one engine does with its KV blocks and its next step: pure decisions, shared by engine and simulator."""
 
-from coxswain_scheduler.batching.batcher import Batch, Batcher, Entry, Limits
+from coxswain_scheduler.batching.batch import Batch, Entry, Limits
+from coxswain_scheduler.batching.batcher import Batcher
 from coxswain_scheduler.batching.hashing import ROOT, block_hash, block_hashes
 from coxswain_scheduler.batching.integrity import IntegrityError, check_batcher, check_pool
 from coxswain_scheduler.batching.pool import BlockPool, OutOfBlocksError

@@ -10,73 +10,17 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Generic, TypeVar
 
+from coxswain_scheduler.batching.batch import Batch, Entry, Limits
 from coxswain_scheduler.batching.pool import BlockPool, Prefix
 from coxswain_scheduler.batching.sequence import Sequence
 
 S = TypeVar("S", bound=Sequence)
 
 _RANK = attrgetter("rank")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What one step may hold."""
-
-    max_num_seqs: int
-    """Sequences running at once."""
-    max_step_tokens: int
-    """Tokens computed in one step; at least `max_num_seqs`, so that a decode never waits."""
-
-    def __post_init__(self) -> None:
-        if self.max_num_seqs < 1:
-            raise ValueError(f"max_num_seqs is {self.max_num_seqs}; it must be at least 1")
-        if self.max_step_tokens < self.max_num_seqs:
-            raise ValueError(f"max_step_tokens is {self.max_step_tokens}; it must be at least max_num_seqs")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry(Generic[S]):
-    """`count` tokens of `sequence` from `start` on; `samples` when the last known token is among them."""
-
-    sequence: S
-    start: int
-    count: int
-    samples: bool
-
-
-@dataclass(slots=True)
-class Batch(Generic[S]):
-    """One step."""
-
-    decodes: list[S] = field(default_factory=list)
-    """Sequences that continue by one token."""
-    prefills: list[Entry[S]] = field(default_factory=list)
-    preempted: list[S] = field(default_factory=list)
-    arriving: list[S] = field(default_factory=list)
-    """Admitted, to wait aside until their KV has come from elsewhere."""
-
-    _entries: list[Entry[S]] | None = None
-
-    @property
-    def entries(self) -> list[Entry[S]]:
-        """What to compute; decodes come before prefills. First to be asked before `commit`, and then the same."""
-        if self._entries is None:
-            self._entries = [Entry(sequence, sequence.computed, 1, True) for sequence in self.decodes] + self.prefills
-        return self._entries
-
-    @property
-    def prefill_tokens(self) -> int:
-        """Tokens of entries that do more than continue by one."""
-        return sum(entry.count for entry in self.prefills)
-
-    @property
-    def context(self) -> int:
-        """KV tokens attended to, over all entries."""
-        return sum(entry.start + entry.count for entry in self.entries)
+_STEP_AND_ORDER = itemgetter(0, 1)
 
 
 class Batcher(Generic[S]):
@@ -94,6 +38,8 @@ class Batcher(Generic[S]):
         self.waiting: list[S] = []
         self.aside: dict[str, S] = {}
         """They hold blocks and compute nothing: their KV is on its way here, or they are to go on elsewhere."""
+        self.ready: dict[str, None] = {}
+        """Of those aside, the ones that run again as soon as fewer run than may, in order."""
         self.prefilling: set[str] = set()
         """Of those running, the ones that do not decode yet."""
 
@@ -108,6 +54,7 @@ class Batcher(Generic[S]):
     def remove(self, id: str) -> S | None:  # noqa: A002
         """Take a finished or aborted sequence out and free its blocks; None when there is none of that id."""
         if sequence := self.running.pop(id, None) or self.aside.pop(id, None):
+            self.ready.pop(id, None)
             self._free(sequence)
             return sequence
         for index, sequence in enumerate(self.waiting):
@@ -119,13 +66,20 @@ class Batcher(Generic[S]):
         """Have a running sequence keep its blocks and compute nothing."""
         self.aside[id] = self.running.pop(id)
 
-    def resume(self, id: str) -> None:  # noqa: A002
-        """Run a sequence that was set aside, or whose KV has arrived."""
-        self.running[id] = self.aside.pop(id)
+    def resume(self, id: str) -> bool:  # noqa: A002
+        """Run a sequence that was set aside, or whose KV has arrived.
+
+        False where as many run as may: then it is in `Batch.resumed` of the step that has a place for it.
+        """
+        if len(self.running) < self.limits.max_num_seqs:
+            self.running[id] = self.aside.pop(id)
+            return True
+        self.ready[id] = None
+        return False
 
     def has_work(self) -> bool:
         """Whether `schedule` could find anything to run."""
-        return bool(self.running or self.waiting)
+        return bool(self.running or self.waiting or self.ready)
 
     def sequences(self) -> Iterator[S]:
         """Running, then set aside, then waiting."""
@@ -136,6 +90,8 @@ class Batcher(Generic[S]):
     def schedule(self) -> Batch[S]:
         """Choose the next step and hold the blocks it writes to."""
         batch: Batch[S] = Batch()
+        if self.ready:
+            self._resume_ready(batch)
         prefills: list[S] = []
         budget = self.limits.max_step_tokens
         for sequence in list(self.running.values()):
@@ -178,7 +134,7 @@ class Batcher(Generic[S]):
         (Unless a sequence generates, block by block, the very prompt that waits, which then starts a little later.)
         """
         running = self.running
-        if self.prefilling or not running or (self.waiting and self._startable()):
+        if self.prefilling or not running or ((self.waiting or self.ready) and self._startable()):
             return 0
         free = self.pool.free
         if free >= len(running):
@@ -194,30 +150,32 @@ class Batcher(Generic[S]):
         """
         size = self.block_size
         crossing: list[tuple[int, int, S]] = []
+        filled: list[S] = []
         for order, sequence in enumerate(self.running.values()):
             computed = sequence.computed
             sequence.computed = end = computed + steps
             sequence.length += steps
-            held = len(sequence.blocks) * size
-            while end > held:
-                crossing.append((held - computed, order, sequence))
-                held += size
-            if end // size > sequence.registered and held == len(sequence.blocks) * size:
-                crossing.append((end // size * size - computed, -1, sequence))
+            if (held := len(sequence.blocks) * size) < end:
+                crossing += [(step - computed, order, sequence) for step in range(held, end, size)]
+            if end // size > sequence.registered:
+                filled.append(sequence)
         if crossing:
-            self._cross(crossing)
-
-    def _cross(self, crossing: list[tuple[int, int, S]]) -> None:
-        """Take blocks in the order in which single steps would, and register those that became full."""
-        crossing.sort(key=lambda item: item[:2])
-        blocks = self.pool.allocate(sum(order >= 0 for _, order, _ in crossing))
-        taken = 0
-        for _, order, sequence in crossing:
-            if order >= 0:
-                sequence.blocks.append(blocks[taken])
-                taken += 1
-        for sequence in {id(sequence): sequence for *_, sequence in crossing}.values():
+            self._take(crossing)
+        for sequence in filled:
             self._register(sequence)
+
+    def _take(self, crossing: list[tuple[int, int, S]]) -> None:
+        """Take blocks in the order in which single steps would: by step, then by order of running."""
+        crossing.sort(key=_STEP_AND_ORDER)
+        for (_, _, sequence), block in zip(crossing, self.pool.allocate(len(crossing)), strict=True):
+            sequence.blocks.append(block)
+
+    def _resume_ready(self, batch: Batch[S]) -> None:
+        while self.ready and len(self.running) < self.limits.max_num_seqs:
+            name = next(iter(self.ready))
+            del self.ready[name]
+            self.running[name] = self.aside.pop(name)
+            batch.resumed.append(self.running[name])
 
     def _register(self, sequence: S) -> None:
         full, known = sequence.computed // self.block_size, sequence.registered
@@ -256,9 +214,9 @@ class Batcher(Generic[S]):
 
     def _startable(self) -> bool:
         """Whether the next step admits somebody."""
-        if len(self.running) >= self.limits.max_num_seqs or len(self.running) >= self.limits.max_step_tokens:
+        if len(self.running) >= self.limits.max_num_seqs:
             return False
-        return self._found(self.waiting[0]) is not None
+        return bool(self.ready) or self._found(self.waiting[0]) is not None
 
     def _found(self, sequence: S) -> Prefix | None:
         """What it can reuse; None while its whole prompt does not find blocks."""
@@ -268,8 +226,10 @@ class Batcher(Generic[S]):
 
     def _admit(self, budget: int, batch: Batch[S]) -> None:
         """Take newcomers while their whole prompt finds blocks, so that none is admitted only to be preempted."""
-        while self.waiting and budget and len(self.running) < self.limits.max_num_seqs:
+        while self.waiting and len(self.running) < self.limits.max_num_seqs:
             sequence = self.waiting[0]
+            if not budget and not sequence.arriving:
+                return
             if (reused := self._found(sequence)) is None:
                 return
             del self.waiting[0]

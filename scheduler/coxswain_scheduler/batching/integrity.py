@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from collections.abc import Sequence as Items
 from typing import TypeVar
 
-from coxswain_scheduler.batching.batcher import Batch, Batcher, Entry
+from coxswain_scheduler.batching.batch import Batch, Entry
+from coxswain_scheduler.batching.batcher import Batcher
 from coxswain_scheduler.batching.pool import BlockPool
 from coxswain_scheduler.batching.sequence import Sequence
 

@@ -83,11 +83,10 @@ class BlockPool:
             return []
         if count > self.free:
             raise OutOfBlocksError(f"{count} KV blocks wanted, {self.free} of {self.size} are not held")
-        if count > len(self._blank):
-            self._evict(count - len(self._blank))
-        blocks = self._blank[-count:]
+        blocks = self._blank[: -count - 1 : -1]
         del self._blank[-count:]
-        blocks.reverse()
+        if len(blocks) < count:
+            blocks += self._evict(count - len(blocks))
         return blocks
 
     def match(self, hashes: Items[int]) -> Prefix:
@@ -223,8 +222,10 @@ class BlockPool:
             run = run.parent
             run.holders -= 1
 
-    def _evict(self, count: int) -> None:
-        """Make `count` blocks blank, the longest idle first."""
+    def _evict(self, count: int) -> list[int]:
+        """`count` blocks that were reusable, the longest idle first, each prefix from its end."""
+        blocks: list[int] = []
+        self._idle_blocks -= count
         while count > 0:
             run = next(iter(self._idle))
             if len(run.blocks) <= count:
@@ -235,10 +236,10 @@ class BlockPool:
             else:
                 gone, names = run.blocks[-count:], run.hashes[-count:]
                 del run.blocks[-count:], run.hashes[-count:]
-            self._blank += gone
+            blocks += reversed(gone)
             self._note(False, names)
-            self._idle_blocks -= len(gone)
             count -= len(gone)
+        return blocks
 
 
 def _common(names: list[int], hashes: Items[int], depth: int) -> int:

@@ -6,7 +6,7 @@ from coxswain_scheduler.placement.mixes import Mixes
 from coxswain_scheduler.placement.parts import parted
 from coxswain_scheduler.placement.problem import Counts, Problem, Vector
 
-_TRIES = 4
+_TRIES = 3
 """Mixes tried against parts before the parts become variables: seldom is it the second that fits."""
 
 

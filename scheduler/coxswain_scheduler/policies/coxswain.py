@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import inf
 
 from coxswain_scheduler.costs.timing import Timing, Work
@@ -28,6 +27,9 @@ _STALE_SECONDS = 0.3
 """After which it is asked again what the engines hold of a waiting prompt."""
 _GRAIN_BITS = 6
 """Prompts whose uncached lengths differ by less than 64 tokens are taken to cost the same."""
+_FULL = 1.0
+"""Seconds after which an engine without room is taken to have some."""
+_LEAST_EARNED = 1e-3
 _LATE = 10.0
 """Seconds that being late costs, on top of how late."""
 
@@ -35,7 +37,7 @@ _LATE = 10.0
 class Seat:
     """One engine as a place to prefill."""
 
-    __slots__ = ("credit", "credited", "engine", "free_at", "id", "kind")
+    __slots__ = ("blocks", "credit", "earned", "engine", "free_at", "id", "kind", "looked")
 
     def __init__(self, engine: Engine, kind: dict[int, float]) -> None:
         self.engine = engine
@@ -46,39 +48,52 @@ class Seat:
         """When the prompts that it was given are computed."""
         self.credit = 0.0
         """Seconds that its decodes can afford to stall."""
-        self.credited = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The constants. Tuned on Azure's and ServeGen's traces, not on those that the tables show."""
-
-    patience: float = 0.25
-    """Seconds of prefill that a second of waiting is worth."""
-    look: int = 12
-    """Waiting prompts that a free engine chooses from."""
-    fill: int = 4096
-    """An engine with fewer tokens to prefill takes another prompt into the same step."""
-    full: float = 0.97
-    """Share of an engine's KV that decodes may be planned to fill."""
-    floor: float = 0.8
-    """Share of each fifth of the prompt lengths that is not refused for the others' sake."""
-    reserve: float = 0.06
-    """Seconds before the TTFT objective by which a prefill is to be done: the first decode step comes after it."""
-    stall: float = 0.25
-    """Seconds of stalls that decodes can save up for, where engines both prefill and decode."""
-    pace: float = 0.85
-    """Share of the inter-token objective that steps and stalls together may take there."""
+        self.earned = 0.0
+        """Seconds of stalls that they save up in each second."""
+        self.blocks = 0
+        """For which there is room."""
+        self.looked = -1.0
 
 
 class Coxswain:
-    """See the module. `period` is that of gathering scattered decodes."""
+    """See the module.
+
+    Args:
+        patience: Seconds of prefill that a second of waiting is worth.
+        look: Waiting prompts that a free engine chooses from.
+        fill: An engine with fewer tokens to prefill takes another prompt into the same step.
+        full: Share of an engine's KV that decodes may be planned to fill.
+        floor: Share of each fifth of the prompt lengths that is not refused for the others' sake.
+        reserve: Seconds before the TTFT objective by which a prefill is to be done: the first decode step follows it.
+        stall: Seconds of stalls that decodes can save up for, where engines both prefill and decode.
+        pace: Share of the inter-token objective that steps and stalls together may take there.
+    """
 
     period: float | None = 0.2
+    """Seconds between two looks for scattered decodes."""
 
-    def __init__(self, *, seed: int = 0, **options: float) -> None:
+    def __init__(
+        self,
+        *,
+        patience: float = 0.25,
+        look: int = 12,
+        fill: int = 4096,
+        full: float = 0.97,
+        floor: float = 0.8,
+        reserve: float = 0.06,
+        stall: float = 0.25,
+        pace: float = 0.85,
+        seed: int = 0,
+    ) -> None:
+        self._patience = patience
+        self._look_at = look
+        self._fill = fill
+        self._full = full
+        self._floor = floor
+        self._reserve = reserve
+        self._stall = stall
+        self._pace = pace
         del seed  # nothing is left to chance
-        self.options = Options(**options)  # type: ignore[arg-type]
 
     # What happens
 
@@ -87,8 +102,8 @@ class Coxswain:
         self.queue = DeadlineQueue()
         self.late: list[Job] = []
         self.held: list[Request] = []
-        self.classes = LengthClasses(floor=self.options.floor)
-        self.packing = Packing(full=self.options.full, inter_token=cluster.objectives.inter_token * 0.97)
+        self.classes = LengthClasses(floor=self._floor)
+        self.packing = Packing(full=self._full, inter_token=cluster.objectives.inter_token * 0.97)
         self._kinds: dict[Timing, dict[int, float]] = {}
         self.seats: dict[int, Seat] = {}
         self.prefillers: dict[int, Seat] = {}
@@ -98,7 +113,7 @@ class Coxswain:
     def arrived(self, request: Request) -> None:
         cluster = self.cluster
         now = cluster.now
-        job = Job(request, deadline=request.arrival + cluster.objectives.ttft - self.options.reserve)
+        job = Job(request, deadline=request.arrival + cluster.objectives.ttft - self._after_prefill(request))
         request.note = job
         self._look(job, now)
         job.length_class = self.classes.offer(request.prompt_tokens)
@@ -163,6 +178,13 @@ class Coxswain:
     def _travels(self) -> bool:
         return len(self.seats) > 1 and self.cluster.link_bytes_per_second > 0
 
+    def _after_prefill(self, request: Request) -> float:
+        """Seconds from the end of its prefill to its first token."""
+        cluster = self.cluster
+        if not self._travels:
+            return self._reserve
+        return self._reserve + request.prompt_tokens * cluster.kv_bytes_per_token / cluster.link_bytes_per_second
+
     def _seat(self, engine: Engine) -> None:
         kind = self._kinds.setdefault(engine.timing, {})
         self.seats[engine.id] = seat = Seat(engine, kind)
@@ -195,13 +217,14 @@ class Coxswain:
 
     def _choose(self, job: Job, now: float) -> Seat | None:
         """The best place, if it can begin now; None while the best is to wait."""
-        patience, hits, deadline = self.options.patience, job.hits, job.deadline
+        patience, hits, deadline = self._patience, job.hits, job.deadline
         prompt = job.request.prompt_tokens + job.request.emitted
         best, least, begin = None, inf, now
+        travels = self._travels
         for id_, seat in self.prefillers.items():
             cached = hits.get(id_, 0)
             seconds = self._seconds(seat, prompt - cached, cached)
-            start = seat.free_at
+            start = seat.free_at if travels else self._affordable(seat, job, seconds, now)
             if start < now:
                 start = now
             cost = seconds + patience * (start - now)
@@ -213,23 +236,55 @@ class Coxswain:
             return None
         return best
 
+    def _affordable(self, seat: Seat, job: Job, seconds: float, now: float) -> float:
+        """When the decodes of an engine can afford the stall of a prefill of so many seconds."""
+        if seat.looked != now:
+            self._look_at_decodes(seat, now)
+        if not seat.earned:
+            return seat.free_at
+        request = job.request
+        if seat.blocks * seat.engine.block_size < request.prompt_tokens + request.emitted:
+            return now + _FULL
+        lacking = min(seconds, self._stall) - seat.credit
+        if lacking <= 0:
+            return seat.free_at
+        return max(now, seat.free_at) + min(_FULL, lacking / seat.earned)
+
+    def _look_at_decodes(self, seat: Seat, now: float) -> None:
+        """What they have saved up by now, and how much room they leave; nothing decodes where `earned` is 0."""
+        engine, since = seat.engine, seat.looked
+        seat.looked = now
+        decoding = engine.decoding
+        if not decoding:
+            seat.credit, seat.earned = self._stall, 0.0
+            return
+        target = self.cluster.objectives.inter_token * self._pace
+        step = engine.timing.decode_seconds(decoding, engine.context, 1)
+        seat.earned = max(_LEAST_EARNED, 1.0 - step / target)
+        seat.credit = min(self._stall, seat.credit + (now - since) * seat.earned)
+        seat.blocks = self.packing.room(engine, 0, 0)
+
     def _ready(self, seat: Seat, now: float) -> bool:
         """Whether it can take another prompt into its next step."""
         engine = seat.engine
         if engine.waiting:
             return False
-        return engine.running == 0 or (seat.free_at <= now and engine.busy_until <= now)
+        if engine.running == 0:
+            return True
+        if engine.decoding:
+            return not engine.pending_prefill
+        return seat.free_at <= now and engine.busy_until <= now
 
     def _refresh(self, seat: Seat) -> None:
         """Between two steps: when it will have computed what it has."""
         pending = seat.engine.pending_prefill
         now = self.cluster.now
-        seat.free_at = now if pending < self.options.fill else now + self._seconds(seat, pending, 0)
+        seat.free_at = now if pending < self._fill else now + self._seconds(seat, pending, 0)
 
     def _serve(self, seat: Seat) -> None:
         """Give an engine that is free the prompts for which it is the best place."""
         now = self.cluster.now
-        for job in self.queue.first(self.options.look):
+        for job in self.queue.first(self._look_at):
             if not self._ready(seat, now):
                 return
             if now - job.looked > _STALE_SECONDS:
@@ -250,8 +305,13 @@ class Coxswain:
         seat.free_at = max(now, seat.free_at, begin) + self._seconds(
             seat, request.prompt_tokens + request.emitted - cached, cached
         )
+        travels = self._travels
+        if not travels:
+            seat.credit -= seat.free_at - max(now, begin)
+            seat.blocks = -1  # until its next step it takes no more
+            self.packing.placed(request, seat.id)
         job.considered = None
-        self.cluster.dispatch(request, seat.id, hold=self._travels, rank=job.latest)
+        self.cluster.dispatch(request, seat.id, hold=travels, rank=job.latest)
 
     def _thin(self, now: float) -> None:
         """Refuse what would make others late."""
@@ -316,7 +376,12 @@ class Coxswain:
 
     def _maybe_prefiller(self, engine: int) -> None:
         seat = self.seats.get(engine)
-        if seat is not None and engine not in self.prefillers and not self.packing.decoding[engine]:
+        if seat is None:
+            return
+        if engine in self.prefillers:
+            if len(self.queue):
+                self._serve(seat)
+        elif not self.packing.decoding[engine]:
             self.prefillers[engine] = seat
             seat.engine.role = "Prefill"
             seat.free_at = self.cluster.now

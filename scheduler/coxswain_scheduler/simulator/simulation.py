@@ -199,6 +199,8 @@ class Simulation:
         for spec in self.setup.engines:
             self._join(spec, since=0.0, announce=False)
         self.policy.begin(self)
+        for engine in self.fleet.values():
+            engine.role_changes = 0
         self._foresee()
         events = self._events
         while self._open and (events or self._starting):

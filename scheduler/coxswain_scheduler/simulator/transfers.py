@@ -25,7 +25,8 @@ class Links:
     """Who sends what to whom, and when it is there."""
 
     def __init__(self, setup: Setup) -> None:
-        self._per_token = setup.kv_bytes_per_token / setup.link_bytes_per_second
+        link = setup.link_bytes_per_second
+        self._per_token = setup.kv_bytes_per_token / link if link else math.inf
         self._latency = setup.link_latency_seconds
         self._out: dict[int, float] = {}
         self._in: dict[int, float] = {}
