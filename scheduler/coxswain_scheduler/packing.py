@@ -42,31 +42,48 @@ class Answers:
 class Packing:
     """What decodes where, as this policy has placed it."""
 
-    def __init__(self, *, full: float, inter_token: float) -> None:
-        """`full`: the share of an engine's KV that may be planned for; `inter_token`: seconds a step may take."""
+    def __init__(self, *, full: float, reserved: float, inter_token: float) -> None:
+        """`full`: the share of an engine's KV that may be planned for; `reserved`: the share of it that stays free of
+        others where requests of a higher priority decode; `inter_token`: seconds a step may take."""
         self._full = full
+        self._reserved = reserved
         self._inter_token = inter_token
         self.answers = Answers()
         self.decoding: dict[int, dict[int, Request]] = {}
         """By engine: requests placed there, by id."""
+        self.paused: dict[int, Request] = {}
+        """Batch work that keeps its KV and does not decode, by id."""
+        self._urgent: dict[int, int] = {}
+        """By engine: requests of a priority above the usual."""
 
     def add(self, engine: int) -> None:
         """An engine to place on."""
         self.decoding[engine] = {}
+        self._urgent[engine] = 0
 
     def drop(self, engine: int) -> None:
         """It is gone."""
-        self.decoding.pop(engine, None)
+        for name in self.decoding.pop(engine, {}):
+            self.paused.pop(name, None)
 
     def placed(self, request: Request, engine: int) -> None:
         """The request decodes there from now on."""
         self.decoding[engine][request.id] = request
+        self._urgent[engine] += request.priority > 0
 
-    def left(self, request: Request, engine: int) -> None:
-        """It has ended there, or gone elsewhere."""
-        self.decoding.get(engine, {}).pop(request.id, None)
+    def left(self, request: Request, engine: int) -> bool:
+        """It has ended there, or gone elsewhere; False when it was not there."""
+        if self.decoding.get(engine, {}).pop(request.id, None) is None:
+            return False
+        self._urgent[engine] -= request.priority > 0
+        self.paused.pop(request.id, None)
+        return True
 
-    def room(self, engine: Engine, blocks: int, tokens: int, *, beside: int = 0) -> int:
+    def where(self, request: Request) -> int | None:
+        """The engine on which it was placed."""
+        return next((engine for engine, requests in self.decoding.items() if request.id in requests), None)
+
+    def room(self, engine: Engine, blocks: int, tokens: int, *, beside: int = 0, priority: int = 0) -> int:
         """Blocks that would be left with a request of so many blocks and tokens; negative where it has no room.
 
         `beside`: blocks that it holds there already.
@@ -76,27 +93,30 @@ class Packing:
             return -1
         growth = int((count + 1) * self.answers.mean / 2) // engine.block_size + 1
         planned = engine.total_blocks - engine.free_blocks + engine.waiting_blocks - beside + blocks + growth
-        left = int(self._full * engine.total_blocks) - planned
+        share = self._full if priority > 0 or not self._urgent[engine.id] else self._full - self._reserved
+        left = int(share * engine.total_blocks) - planned
         if left < 0:
             return left
         step = engine.timing.decode_seconds(count + 1, engine.context + tokens, 1)
         return left if step <= self._inter_token else -1
 
-    def fullest(self, request: Request, engines: Iterable[Engine]) -> Engine | None:
-        """The fullest of these engines that decode already and has room."""
+    def best(self, request: Request, engines: Iterable[Engine]) -> Engine | None:
+        """Of the engines that decode already and have room: the fullest; for a high priority the emptiest."""
         tokens = request.prompt_tokens + request.emitted
         best, least = None, 1 << 60
         for engine in engines:
-            if self.decoding[engine.id]:
-                blocks = -(-tokens // engine.block_size)
-                left = self.room(engine, blocks, tokens, beside=blocks if engine.id == request.engine else 0)
-                if 0 <= left < least:
-                    best, least = engine, left
+            if not self.decoding[engine.id]:
+                continue
+            blocks = -(-tokens // engine.block_size)
+            beside = blocks if engine.id == request.engine else 0
+            left = self.room(engine, blocks, tokens, beside=beside, priority=request.priority)
+            if left >= 0 and (order := -left if request.priority > 0 else left) < least:
+                best, least = engine, order
         return best
 
     def gather(self, engines: Iterable[Engine]) -> list[tuple[Request, Engine]]:
         """Moves that empty the emptiest engine into the others; none while they have no room for all it decodes."""
-        decoders = [engine for engine in engines if self.decoding[engine.id]]
+        decoders = [engine for engine in engines if self.decoding[engine.id] and not self._urgent[engine.id]]
         if len(decoders) < 2:
             return []
         decoders.sort(key=_held)
@@ -104,7 +124,7 @@ class Packing:
         room = {engine: self.room(engine, 0, 0) for engine in others}
         moves: list[tuple[Request, Engine]] = []
         for request in self.decoding[source.id].values():
-            if request.engine != source.id:
+            if request.engine != source.id or request.id in self.paused:
                 return []
             tokens = request.prompt_tokens + request.emitted
             blocks = -(-(tokens + int(self.answers.mean / 2)) // source.block_size)
@@ -115,6 +135,23 @@ class Packing:
             room[target] -= blocks
             moves.append((request, target))
         return moves
+
+    def relieve(self, engine: Engine) -> tuple[list[Request], list[Request]]:
+        """Batch work to pause, so that the others' step is within the objective, and to resume, where there is time.
+
+        It keeps its KV: nothing is computed twice, and pausing costs no more than the pause.
+        """
+        decoding = self.decoding[engine.id]
+        batch = [request for request in decoding.values() if request.priority < 0]
+        if not batch or len(batch) == len(decoding):
+            return [], [request for request in batch if request.id in self.paused]
+        running = engine.decoding
+        step = engine.timing.decode_seconds(max(1, running), engine.context, 1)
+        if step > self._inter_token:
+            going = [request for request in batch if request.id not in self.paused and request.engine == engine.id]
+            return going[-1:], []
+        waiting = [request for request in batch if request.id in self.paused]
+        return [], waiting[:1] if step < 0.8 * self._inter_token else []
 
 
 def _held(engine: Engine) -> int:

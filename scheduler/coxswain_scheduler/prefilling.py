@@ -1,0 +1,262 @@
+"""Which engine computes a prompt: the one where its prefill and its wait together cost least.
+
+An engine is a seat that is free at some moment. Waiting for a seat that holds the prefix costs this request some of its
+slack; computing the prefix anew elsewhere costs everybody capacity. So a second of waiting is worth only a part of a
+second of prefill, as long as the request is in time. Where engines also decode, a prompt waits until the decodes can
+afford the stall: every step that is faster than the inter-token objective saves some of it up.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable
+from math import inf
+from typing import NamedTuple
+
+from coxswain_scheduler.costs.timing import Timing, Work
+from coxswain_scheduler.policies.interface import Cluster, Engine
+from coxswain_scheduler.queueing import Job
+
+_GRAIN_BITS, _START_BITS = 6, 12
+"""Prompts whose uncached lengths differ by less than 64 tokens, and cached ones by 4,096, are taken to cost the same."""
+_FULL = 1.0
+"""Seconds after which an engine without room, or without time to spare, is taken to have some."""
+_LEAST_EARNED = 1e-3
+_LATE = 10.0
+"""Seconds that being late costs, on top of how late."""
+_FEW = 24
+"""Seats up to which each is looked at."""
+_SHORT = 8
+"""Else: so many of those that are free first, and of those that hold most."""
+
+
+class Seat:
+    """One engine as a place to prefill."""
+
+    __slots__ = ("blocks", "credit", "earned", "engine", "free_at", "id", "kind", "looked", "step")
+
+    def __init__(self, engine: Engine, kind: dict[int, float]) -> None:
+        self.engine = engine
+        self.id = engine.id
+        self.kind = kind
+        """Seconds of a prefill by uncached and cached tokens, shared by engines of one timing."""
+        self.free_at = 0.0
+        """When the prompts that it was given are computed."""
+        self.credit = 0.0
+        """Seconds that its decodes can afford to stall."""
+        self.earned = 0.0
+        """Seconds of stalls that they save up in each second; 0 where nothing decodes."""
+        self.step = 0.0
+        """Seconds of their step."""
+        self.blocks = 0
+        """For which there is room."""
+        self.looked = -1.0
+
+
+class Candidate(NamedTuple):
+    """One engine that was considered, in seconds and tokens."""
+
+    engine: int
+    cached: int
+    wait: float
+    prefill: float
+    step: float
+    cost: float
+
+
+class Choice(NamedTuple):
+    """Why a prompt is computed where it is. Worded when it is read."""
+
+    rule: str
+    prompt: int
+    chosen: int
+    candidates: list[Candidate]
+
+    def __str__(self) -> str:
+        looks = "; ".join(
+            f"engine {each.engine}: TTFT {each.wait + each.prefill:.3f} s (wait {each.wait:.3f}, {each.cached} of"
+            f" {self.prompt} tokens cached), step {each.step * 1e3:.1f} ms, cost {each.cost:.3f}"
+            for each in self.candidates
+        )
+        return f"engine {self.chosen} by {self.rule}: {looks}"
+
+
+class Prefilling:
+    """The seats, and the choice among them."""
+
+    def __init__(self, cluster: Cluster, *, patience: float, fill: int, stall: float, pace: float) -> None:
+        """See `Coxswain` for the constants."""
+        self._cluster = cluster
+        self._patience = patience
+        self._fill = fill
+        self._stall = stall
+        self._target = cluster.objectives.inter_token * pace
+        self._kinds: dict[Timing, dict[int, float]] = {}
+        self._by_time: list[tuple[float, int]] = []
+        """Open seats by when they are free; kept only where there are many."""
+        self.seats: dict[int, Seat] = {}
+        self.open: dict[int, Seat] = {}
+        """Those that take prompts."""
+
+    def add(self, engine: Engine) -> Seat:
+        """A seat, open."""
+        seat = self.seats[engine.id] = Seat(engine, self._kinds.setdefault(engine.timing, {}))
+        self.reopen(seat)
+        return seat
+
+    def drop(self, engine: int) -> None:
+        """It is gone."""
+        self.close(engine)
+        self.seats.pop(engine, None)
+
+    def close(self, engine: int) -> bool:
+        """It takes no more prompts; whether it did."""
+        seat = self.open.pop(engine, None)
+        if seat is not None:
+            self._unlist(seat)
+        return seat is not None
+
+    def reopen(self, seat: Seat) -> None:
+        """It takes prompts from now on."""
+        seat.free_at = self._cluster.now
+        self.open[seat.id] = seat
+        insort(self._by_time, (seat.free_at, seat.id))
+
+    def seconds(self, seat: Seat, uncached: int, cached: int) -> float:
+        """Of a prefill of so many tokens behind so many cached ones, alone on an engine."""
+        key = uncached >> _GRAIN_BITS | cached >> _START_BITS << 20
+        seconds = seat.kind.get(key)
+        if seconds is None:
+            seconds = seat.kind[key] = _prefill_seconds(seat.engine, uncached, cached)
+        return seconds
+
+    def look(self, job: Job) -> None:
+        """See what the engines hold of the prompt."""
+        job.hits = hits = dict(self._cluster.holders(job.request))
+        job.looked = self._cluster.now
+        tokens = job.tokens
+        kinds = {id(seat.kind): seat for seat in self.seats.values()} if len(self._kinds) > 1 or len(hits) < 1 else {}
+        least = min((self.seconds(seat, tokens, 0) for seat in kinds.values()), default=inf)
+        for engine, cached in hits.items():
+            if (seat := self.seats.get(engine)) is not None:
+                least = min(least, self.seconds(seat, tokens - cached, cached))
+        if least == inf:
+            least = min((self.seconds(seat, tokens, 0) for seat in self.seats.values()), default=0.0)
+        job.needs(least)
+
+    def choose(self, job: Job, *, alone: bool) -> tuple[Seat, float] | None:
+        """The best seat, and its prefill's seconds, if it can begin now; None while it is best to wait.
+
+        `alone`: the seats only prefill.
+        """
+        now = self._cluster.now
+        patience, hits, deadline, tokens = self._patience, job.hits, job.deadline, job.tokens
+        candidates: list[Candidate] = []
+        best, least, chosen, begin = None, inf, 0.0, now
+        for seat in self._candidates(hits):
+            cached = hits.get(seat.id, 0)
+            seconds = self.seconds(seat, tokens - cached, cached)
+            start = max(now, seat.free_at if alone else self._affordable(seat, tokens, seconds, now))
+            cost = seconds + patience * (start - now)
+            if not alone and job.request.priority > 0:
+                cost += seat.step * 10
+            if start + seconds > deadline:
+                cost += _LATE + start + seconds - deadline
+            candidates.append(Candidate(seat.id, cached, start - now, seconds, seat.step, cost))
+            if cost < least:
+                best, least, chosen, begin = seat, cost, seconds, start
+        if best is None or begin > now or not self.ready(best):
+            return None
+        job.decision = Choice(f"least prefill + {patience:g} × wait", tokens, best.id, candidates)
+        return best, chosen
+
+    def ready(self, seat: Seat) -> bool:
+        """Whether it can take another prompt into its next step."""
+        engine, now = seat.engine, self._cluster.now
+        if engine.waiting:
+            return False
+        if engine.running == 0:
+            return True
+        if engine.decoding:
+            return not engine.pending_prefill
+        return seat.free_at <= now and engine.busy_until <= now
+
+    def given(self, seat: Seat, seconds: float, *, alone: bool) -> None:
+        """It has been given a prompt."""
+        begin = max(self._cluster.now, seat.free_at, seat.engine.busy_until)
+        self._set_free_at(seat, begin + seconds)
+        if not alone:
+            seat.credit -= seconds
+            seat.blocks = 0  # it takes no more until its next step
+
+    def refresh(self, seat: Seat) -> None:
+        """Between two steps: when it will have computed what it has."""
+        pending, now = seat.engine.pending_prefill, self._cluster.now
+        self._set_free_at(seat, now if pending < self._fill else now + self.seconds(seat, pending, 0))
+
+    def busy_for(self) -> float:
+        """Seconds until the open seats are free, on average."""
+        now = self._cluster.now
+        return sum(max(0.0, seat.free_at - now) for seat in self.open.values()) / max(1, len(self.open))
+
+    def room(self, seat: Seat, blocks: int) -> None:
+        """So many blocks are left there, as of now."""
+        seat.blocks = blocks
+
+    def _candidates(self, hits: dict[int, int]) -> Iterable[Seat]:
+        if len(self.open) <= _FEW:
+            return self.open.values()
+        first = [name for _, name in self._by_time[:_SHORT]]
+        most = sorted((name for name in hits if name in self.open), key=lambda name: -hits[name])[:_SHORT]
+        return [self.open[name] for name in dict.fromkeys(most + first)]
+
+    def _set_free_at(self, seat: Seat, free_at: float) -> None:
+        listed = seat.id in self.open
+        if listed:
+            self._unlist(seat)
+        seat.free_at = free_at
+        if listed:
+            insort(self._by_time, (free_at, seat.id))
+
+    def _unlist(self, seat: Seat) -> None:
+        del self._by_time[bisect_left(self._by_time, (seat.free_at, seat.id))]
+
+    def _affordable(self, seat: Seat, tokens: int, seconds: float, now: float) -> float:
+        """When the decodes of an engine can afford the stall of a prefill of so many seconds."""
+        if seat.looked != now:
+            self._look_at_decodes(seat, now)
+        if not seat.earned:
+            return seat.free_at
+        if seat.blocks * seat.engine.block_size < tokens:
+            return now + _FULL
+        lacking = min(seconds, self._stall) - seat.credit
+        if lacking <= 0:
+            return seat.free_at
+        return max(now, seat.free_at) + min(_FULL, lacking / seat.earned)
+
+    def _look_at_decodes(self, seat: Seat, now: float) -> None:
+        engine, since = seat.engine, seat.looked
+        seat.looked = now
+        decoding = engine.decoding
+        if not decoding:
+            seat.credit, seat.earned, seat.step = self._stall, 0.0, 0.0
+            return
+        seat.step = engine.timing.decode_seconds(decoding, engine.context, 1)
+        seat.earned = max(_LEAST_EARNED, 1.0 - seat.step / self._target)
+        seat.credit = min(self._stall, seat.credit + (now - since) * seat.earned)
+        seat.blocks = self.blocks_left(engine)
+
+    def blocks_left(self, engine: Engine) -> int:
+        """Replaced by whoever knows what the engine's decodes will grow to."""
+        return engine.free_blocks - engine.waiting_blocks
+
+
+def _prefill_seconds(engine: Engine, uncached: int, cached: int) -> float:
+    timing, budget = engine.timing, engine.step_tokens
+    seconds, done = 0.0, 0
+    while done < uncached:
+        count = min(budget, uncached - done)
+        start = cached + done
+        seconds += timing.seconds(Work(count, count * start + count * (count + 1) // 2))
+        done += count
+    return seconds
