@@ -12,6 +12,7 @@ from coxswain_scheduler.batching import (
     Batch,
     Batcher,
     BlockPool,
+    Entry,
     IntegrityError,
     Limits,
     TokenSequence,
@@ -30,6 +31,16 @@ def batcher(*, blocks: int = 64, max_num_seqs: int = 8, max_step_tokens: int = 3
 
 def sequence(name: str, prompt: int, first: int = 0) -> TokenSequence:
     return TokenSequence(name, prompt=range(first, first + prompt), block_size=BLOCK)
+
+
+NAMES = ("usual", "batch", "also usual", "urgent", "later batch")
+
+
+def ranked(name: str, prompt: int, rank: float) -> TokenSequence:
+    """A sequence like no other."""
+    it = sequence(name, prompt, first=100 * (1 + NAMES.index(name)))
+    it.rank = rank
+    return it
 
 
 def step(it: Batcher[TokenSequence], *, ends: dict[str, int]) -> Batch[TokenSequence]:
@@ -98,8 +109,101 @@ def test_the_integrity_check_sees_a_write_to_a_block_that_others_read() -> None:
     writer.sequence.blocks[-1] = reader.sequence.blocks[0]
     with pytest.raises(IntegrityError):
         check_batcher(it, batch)
-    with pytest.raises(IntegrityError, match="a writes to a block that another sequence reads"):
-        _check_writes(it, writer)
+    writer.sequence.registered += 1
+    with pytest.raises(IntegrityError, match="b writes to a block that can be reused"):
+        _check_writes(it, Entry(reader.sequence, 0, 1, False))
+
+
+def test_a_lower_rank_is_admitted_first_and_equals_in_order_of_arrival() -> None:
+    it = batcher(max_num_seqs=1)
+    for name, rank in (("usual", 0.0), ("batch", 5.0), ("also usual", 0.0), ("urgent", -1.0)):
+        it.add(ranked(name, 3, rank))
+    assert [one.id for one in it.waiting] == ["urgent", "usual", "also usual", "batch"]
+    order: list[str] = []
+    while it.has_work():
+        order += [entry.sequence.id for entry in step(it, ends=dict.fromkeys(NAMES, 4)).entries]
+    assert order == ["urgent", "usual", "also usual", "batch"]
+
+
+def test_the_highest_rank_gives_way_before_the_youngest_and_waits_at_the_head_of_its_rank() -> None:
+    it = batcher(blocks=6, max_num_seqs=3)
+    for name, rank in (("usual", 0.0), ("batch", 5.0), ("also usual", 0.0)):
+        it.add(ranked(name, 7, rank))
+    ends = dict.fromkeys(NAMES, 13)
+    step(it, ends=ends)
+    step(it, ends=ends)
+    it.add(ranked("later batch", 3, 5.0))
+    batch = step(it, ends=ends)
+    assert [victim.id for victim in batch.preempted] == ["batch"]
+    assert [one.id for one in it.waiting] == ["batch", "later batch"]
+    assert set(it.running) == {"usual", "also usual"}
+
+
+def test_a_sequence_set_aside_keeps_its_blocks_and_goes_on_where_it_stopped() -> None:
+    it = batcher()
+    ends = {"a": 20, "b": 20}
+    it.add(sequence("a", 6))
+    it.add(sequence("b", 6, first=50))
+    step(it, ends=ends)
+    it.set_aside("a")
+    free = it.pool.free
+    assert shape(step(it, ends=ends)) == [("b", 6, 1, True)]
+    assert it.pool.free == free and list(it.aside) == ["a"]
+    it.resume("a")
+    assert shape(step(it, ends=ends)) == [("b", 7, 1, True), ("a", 6, 1, True)]
+    it.set_aside("a")
+    held = len(it.aside["a"].blocks)
+    free = it.pool.free
+    assert it.remove("a") is not None and it.pool.free == free + held
+    check_batcher(it, Batch())
+
+
+def test_kv_that_comes_from_elsewhere_takes_room_but_no_budget_and_is_decoded_from_when_it_is_there() -> None:
+    it = batcher(max_num_seqs=2, max_step_tokens=4)
+    it.add(sequence("here", 4))
+    sent = sequence("sent", 9, first=50)
+    sent.arriving = 8
+    it.add(sent)
+    ends = {"here": 20, "sent": 20}
+    batch = step(it, ends=ends)
+    assert shape(batch) == [("here", 0, 4, True)]
+    assert [one.id for one in batch.arriving] == ["sent"] and list(it.aside) == ["sent"]
+    assert (sent.computed, len(sent.blocks), sent.registered, sent.pending) == (8, 3, 2, 1)
+    assert shape(step(it, ends=ends)) == [("here", 4, 1, True)]
+    it.resume("sent")
+    assert shape(step(it, ends=ends)) == [("here", 5, 1, True), ("sent", 8, 1, True)]
+
+
+def test_what_could_go_on_waits_for_a_place_where_as_many_run_as_may() -> None:
+    it = batcher(max_num_seqs=1)
+    ends = {"a": 20, "b": 6}
+    it.add(sequence("a", 4))
+    step(it, ends=ends)
+    it.set_aside("a")
+    it.add(sequence("b", 4, first=50))
+    step(it, ends=ends)
+    assert not it.resume("a") and list(it.aside) == ["a"]
+    assert shape(step(it, ends=ends)) == [("b", 4, 1, True)], "which ends b"
+    batch = step(it, ends=ends)
+    assert [one.id for one in batch.resumed] == ["a"] and shape(batch) == [("a", 4, 1, True)]
+
+
+def test_what_arrives_and_is_preempted_is_computed_here() -> None:
+    it = batcher(blocks=4, max_num_seqs=2)
+    it.add(sequence("old", 7))
+    step(it, ends={"old": 20})
+    sent = sequence("sent", 8, first=50)
+    sent.arriving = 7
+    it.add(sent)
+    ends = {"old": 12, "sent": 20}
+    step(it, ends=ends)
+    it.resume("sent")
+    while "sent" in it.running:
+        step(it, ends=ends)
+    assert it.waiting == [sent] and sent.arriving == 0
+    while "sent" not in it.running:
+        batch = step(it, ends=ends)
+    assert shape(batch)[-1][0] == "sent" and sent.computed == sent.length - 1
 
 
 def test_limits_that_would_stall_a_decode_are_refused() -> None:

@@ -1,100 +1,198 @@
-"""The block pool against a model that keeps nothing but a list in the order of release."""
+"""The block pool against a plain prefix cache that keeps every block by itself, in a list in the order of release."""
 
 from __future__ import annotations
+
+from copy import deepcopy
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from coxswain_scheduler.batching import BlockPool, IntegrityError, OutOfBlocksError, TokenSequence, check_pool
 
+BLOCK = 4
+SIZE = 9
+
+
+def chain(digits: list[int]) -> list[int]:
+    """Names of the blocks of a prompt over two tokens: equal names mean equal prefixes."""
+    names: list[int] = []
+    for digit in digits:
+        names.append(2 * (names[-1] if names else 0) + 1 + digit)
+    return names
+
+
+def evictions(pool: BlockPool) -> list[int]:
+    """Hashes in the order in which they would be given up."""
+    pool = deepcopy(pool)
+    pool.drain_events()
+    order: list[int] = []
+    while pool.free:
+        pool.allocate(1)
+        order += pool.drain_events()[1]
+    return order
+
+
+class PlainCache:
+    """Least recently released first, the end of a prefix first. Blocks have no numbers here."""
+
+    def __init__(self, size: int) -> None:
+        self.blank = size
+        self.holders: dict[int, int] = {}
+        self.idle: list[int] = []
+        self.told: set[int] = set()
+
+    def allocate(self, count: int) -> None:
+        while self.blank < count:
+            del self.holders[self.idle.pop(0)]
+            self.blank += 1
+        self.blank -= count
+
+    def match(self, names: list[int]) -> int:
+        return next((place for place, name in enumerate(names) if name not in self.holders), len(names))
+
+    def hold(self, names: list[int]) -> None:
+        for name in names:
+            self.holders[name] += 1
+            if name in self.idle:
+                self.idle.remove(name)
+
+    def register(self, names: list[int]) -> None:
+        for name in names:
+            if name in self.holders:
+                self.blank += 1
+                self.hold([name])
+            else:
+                self.holders[name] = 1
+
+    def release(self, names: list[int], private: int) -> None:
+        self.blank += private
+        for name in reversed(names):
+            self.holders[name] -= 1
+            if not self.holders[name]:
+                self.idle.append(name)
+
+    def drain(self) -> tuple[set[int], set[int]]:
+        before, self.told = self.told, set(self.holders)
+        return self.told - before, before - self.told
+
+
+class Prompt(TokenSequence):
+    """A sequence whose block names are given."""
+
+    __slots__ = ("names",)
+
+    def __init__(self, name: str, names: list[int]) -> None:
+        super().__init__(name, prompt=[0] * (len(names) * BLOCK), block_size=BLOCK)
+        self.names = names
+
+    def _hash(self, block: int) -> int:
+        return self.names[block]
+
+
+PROMPTS = st.lists(st.integers(0, 1), min_size=1, max_size=6).map(chain)
+
 
 class PoolMachine(RuleBasedStateMachine):
-    """Sequences come, grow, register their blocks under hashes drawn from few, and go."""
+    """Prompts come, hold what is known of them, take blocks, register them in pieces of any length, and go."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.pool = BlockPool(size=5)
-        self.sequences: list[TokenSequence] = []
-        self.reusable: set[int] = set()
-        self.released: list[int] = []
+    @initialize()
+    def begin(self) -> None:
+        self.pool = BlockPool(size=SIZE)
+        self.model = PlainCache(SIZE)
+        self.here: list[Prompt] = []
+        self.count = 0
 
-    @rule()
-    def start(self) -> None:
-        self.sequences.append(TokenSequence(str(len(self.sequences)), prompt=[1], block_size=4))
+    @rule(names=PROMPTS)
+    def start(self, names: list[int]) -> None:
+        sequence = Prompt(str(self.count), names)
+        self.count += 1
+        found = self.pool.match(names)
+        assert found.count == self.model.match(names)
+        assert self.pool.idle(found) == sum(name in self.model.idle for name in names[: found.count])
+        sequence.tip = self.pool.hold(found)
+        sequence.blocks = sequence.tip.path()
+        sequence.registered = found.count
+        self.model.hold(names[: found.count])
+        self.here.append(sequence)
 
-    @precondition(lambda self: self.sequences)
-    @rule(data=st.data())
-    def grow(self, data: st.DataObject) -> None:
-        sequence = data.draw(st.sampled_from(self.sequences))
-        if not self.pool.free:
+    @precondition(lambda self: self.here)
+    @rule(data=st.data(), count=st.integers(0, 4))
+    def grow(self, data: st.DataObject, count: int) -> None:
+        sequence = data.draw(st.sampled_from(self.here))
+        count = min(count, len(sequence.names) - len(sequence.blocks))
+        if count > self.pool.free:
+            free = self.pool.free
             with pytest.raises(OutOfBlocksError):
-                self.pool.allocate()
+                self.pool.allocate(count)
+            assert self.pool.free == free, "nothing is taken where not all can be had"
             return
-        before = set(self.pool.hashes())
-        sequence.blocks.append(self.pool.allocate())
-        evicted = before - set(self.pool.hashes())
-        assert evicted <= set(self.released[:1]), "evicts the least recently released only"
-        self.released = [value for value in self.released if value not in evicted]
+        sequence.blocks += self.pool.allocate(count)
+        self.model.allocate(count)
 
-    @precondition(lambda self: any(sequence.blocks for sequence in self.sequences))
-    @rule(value=st.integers(0, 7), data=st.data())
-    def register(self, value: int, data: st.DataObject) -> None:
-        sequence = data.draw(st.sampled_from([sequence for sequence in self.sequences if sequence.blocks]))
-        if self.pool._hash_of[sequence.blocks[-1]] is None:
-            self.pool.register(sequence.blocks[-1], value)
-            assert self.pool.match([value])
+    @precondition(lambda self: any(len(one.blocks) > one.registered for one in self.here))
+    @rule(data=st.data())
+    def register(self, data: st.DataObject) -> None:
+        sequence = data.draw(st.sampled_from([one for one in self.here if len(one.blocks) > one.registered]))
+        known = sequence.registered
+        full = data.draw(st.integers(known + 1, len(sequence.blocks)))
+        assert sequence.tip is not None
+        sequence.tip, sequence.blocks[known:full] = self.pool.register(
+            sequence.tip, sequence.names[known:full], sequence.blocks[known:full]
+        )
+        sequence.registered = full
+        self.model.register(sequence.names[known:full])
 
-    @rule(values=st.lists(st.integers(0, 7), max_size=3, unique=True))
-    def reuse(self, values: list[int]) -> None:
-        known = set(self.pool.hashes())
-        blocks = self.pool.match(values)
-        expected = next((index for index, value in enumerate(values) if value not in known), len(values))
-        assert len(blocks) == expected
-        self.pool.acquire(blocks)
-        self.released = [value for value in self.released if value not in values[:expected]]
-        sequence = TokenSequence(str(len(self.sequences)), prompt=[1], block_size=4)
-        sequence.blocks = blocks
-        self.sequences.append(sequence)
-
-    @precondition(lambda self: self.sequences)
+    @precondition(lambda self: self.here)
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
-        sequence = data.draw(st.sampled_from(self.sequences))
-        self.sequences.remove(sequence)
-        self.pool.release(reversed(sequence.blocks))
-        for block in reversed(sequence.blocks):
-            value = self.pool._hash_of[block]
-            if value is not None and not self.pool.held(block):
-                self.released.append(value)
+        sequence = data.draw(st.sampled_from(self.here))
+        self.here.remove(sequence)
+        assert sequence.tip is not None
+        private = sequence.blocks[sequence.registered :]
+        self.pool.release(sequence.tip, private)
+        self.model.release(sequence.names[: sequence.registered], len(private))
 
     @rule()
     def drain(self) -> None:
         stored, removed = self.pool.drain_events()
-        assert not set(stored) & set(removed)
-        self.reusable = (self.reusable | set(stored)) - set(removed)
-        assert self.reusable == set(self.pool.hashes())
+        assert (set(stored), set(removed)) == self.model.drain()
+        assert len(set(stored)) == len(stored) and len(set(removed)) == len(removed)
 
     @invariant()
-    def adds_up(self) -> None:
-        check_pool(self.pool, self.sequences)
+    def agrees(self) -> None:
+        check_pool(self.pool, self.here)
+        assert self.pool.free == self.model.blank + len(self.model.idle)
+        assert set(self.pool.hashes()) == set(self.model.holders)
+        assert evictions(self.pool) == self.model.idle
 
 
 TestPool = PoolMachine.TestCase
-TestPool.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestPool.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_many_blocks_at_once_are_those_that_one_at_a_time_would_be() -> None:
+    pool = BlockPool(size=8)
+    for first in (0, 10):
+        blocks = pool.allocate(3)
+        run, blocks = pool.register(pool.hold(pool.match([])), [first, first + 1, first + 2], blocks)
+        pool.release(run)
+    one_by_one = deepcopy(pool)
+    assert pool.allocate(7) == [one_by_one.allocate(1)[0] for _ in range(7)]
+    assert evictions(pool) == evictions(one_by_one) == [10]
 
 
 def test_the_integrity_check_sees_a_block_that_leaked() -> None:
     pool = BlockPool(size=2)
-    pool.allocate()
-    with pytest.raises(IntegrityError, match="block 0 has 1 holders, not 0"):
+    pool.allocate(1)
+    with pytest.raises(IntegrityError, match="block 0 leaked"):
         check_pool(pool, [])
 
 
 def test_the_integrity_check_sees_a_block_given_twice() -> None:
     pool = BlockPool(size=2)
-    one, two = (TokenSequence(name, prompt=[1], block_size=4) for name in "ab")
-    one.blocks = two.blocks = [pool.allocate()]
-    with pytest.raises(IntegrityError, match="block 0 has 1 holders, not 2"):
+    one, two = (TokenSequence(name, prompt=[1], block_size=BLOCK) for name in "ab")
+    one.blocks = two.blocks = pool.allocate(1)
+    with pytest.raises(IntegrityError, match="block 0 is in 2 places"):
         check_pool(pool, [one, two])

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Generic, TypeVar
 
 from coxswain_scheduler.batching.batch import Batch, Entry, Limits
-from coxswain_scheduler.batching.pool import BlockPool, Prefix
+from coxswain_scheduler.batching.holdings import Holdings
+from coxswain_scheduler.batching.pool import BlockPool
 from coxswain_scheduler.batching.sequence import Sequence
 
 S = TypeVar("S", bound=Sequence)
 
 _RANK = attrgetter("rank")
-_STEP_AND_ORDER = itemgetter(0, 1)
 
 
 class Batcher(Generic[S]):
@@ -33,6 +33,7 @@ class Batcher(Generic[S]):
         self.pool = pool
         self.block_size = block_size
         self.limits = limits
+        self._holdings = Holdings(pool, block_size)
         self.running: dict[str, S] = {}
         """In order of admission."""
         self.waiting: list[S] = []
@@ -71,6 +72,7 @@ class Batcher(Generic[S]):
 
         False where as many run as may: then it is in `Batch.resumed` of the step that has a place for it.
         """
+        self.ready.pop(id, None)
         if len(self.running) < self.limits.max_num_seqs:
             self.running[id] = self.aside.pop(id)
             return True
@@ -120,10 +122,10 @@ class Batcher(Generic[S]):
         for sequence in batch.decodes:
             sequence.computed += 1
             if not sequence.computed % size:
-                self._register(sequence)
+                self._holdings.register(sequence)
         for entry in batch.prefills:
             entry.sequence.computed = entry.start + entry.count
-            self._register(entry.sequence)
+            self._holdings.register(entry.sequence)
             if entry.samples:
                 self.prefilling.discard(entry.sequence.id)
 
@@ -148,27 +150,7 @@ class Batcher(Generic[S]):
 
         `steps` is at most `horizon`. Whoever keeps tokens appends them, `length` excepted.
         """
-        size = self.block_size
-        crossing: list[tuple[int, int, S]] = []
-        filled: list[S] = []
-        for order, sequence in enumerate(self.running.values()):
-            computed = sequence.computed
-            sequence.computed = end = computed + steps
-            sequence.length += steps
-            if (held := len(sequence.blocks) * size) < end:
-                crossing += [(step - computed, order, sequence) for step in range(held, end, size)]
-            if end // size > sequence.registered:
-                filled.append(sequence)
-        if crossing:
-            self._take(crossing)
-        for sequence in filled:
-            self._register(sequence)
-
-    def _take(self, crossing: list[tuple[int, int, S]]) -> None:
-        """Take blocks in the order in which single steps would: by step, then by order of running."""
-        crossing.sort(key=_STEP_AND_ORDER)
-        for (_, _, sequence), block in zip(crossing, self.pool.allocate(len(crossing)), strict=True):
-            sequence.blocks.append(block)
+        self._holdings.decode(self.running.values(), steps)
 
     def _resume_ready(self, batch: Batch[S]) -> None:
         while self.ready and len(self.running) < self.limits.max_num_seqs:
@@ -177,22 +159,10 @@ class Batcher(Generic[S]):
             self.running[name] = self.aside.pop(name)
             batch.resumed.append(self.running[name])
 
-    def _register(self, sequence: S) -> None:
-        full, known = sequence.computed // self.block_size, sequence.registered
-        if full > known:
-            assert sequence.tip is not None
-            mine = sequence.blocks[known:full]
-            sequence.tip, blocks = self.pool.register(sequence.tip, sequence.hashes(full)[known:], mine)
-            if blocks is not mine:
-                sequence.blocks[known:full] = blocks
-            sequence.registered = full
-
     def _make_room(self, sequence: S, count: int, batch: Batch[S]) -> bool:
         """Hold the blocks for `count` more tokens, preempting others for them; False when it had to give way itself."""
         while True:
-            missing = sequence.blocks_for(sequence.computed + count) - len(sequence.blocks)
-            if missing <= self.pool.free:
-                sequence.blocks += self.pool.allocate(missing)
+            if self._holdings.extend(sequence, sequence.computed + count):
                 return True
             victim = self._victim()
             self._preempt(victim, batch)
@@ -216,13 +186,7 @@ class Batcher(Generic[S]):
         """Whether the next step admits somebody."""
         if len(self.running) >= self.limits.max_num_seqs:
             return False
-        return bool(self.ready) or self._found(self.waiting[0]) is not None
-
-    def _found(self, sequence: S) -> Prefix | None:
-        """What it can reuse; None while its whole prompt does not find blocks."""
-        reused = self.pool.match(sequence.hashes((sequence.length - 1) // self.block_size))
-        wanted = sequence.blocks_for(sequence.length) - reused.count
-        return reused if wanted <= self.pool.free - self.pool.idle(reused) else None
+        return bool(self.ready) or self._holdings.find(self.waiting[0]) is not None
 
     def _admit(self, budget: int, batch: Batch[S]) -> None:
         """Take newcomers while their whole prompt finds blocks, so that none is admitted only to be preempted."""
@@ -230,35 +194,25 @@ class Batcher(Generic[S]):
             sequence = self.waiting[0]
             if not budget and not sequence.arriving:
                 return
-            if (reused := self._found(sequence)) is None:
+            if (reused := self._holdings.find(sequence)) is None:
                 return
             del self.waiting[0]
-            self._start(sequence, reused)
+            self._holdings.begin(sequence, reused)
             if sequence.arriving:
                 self._await_kv(sequence, batch)
                 continue
+            self.running[sequence.id] = sequence
+            self.prefilling.add(sequence.id)
             count = min(sequence.pending, budget)
-            missing = sequence.blocks_for(sequence.computed + count) - len(sequence.blocks)
-            sequence.blocks += self.pool.allocate(missing)
+            self._holdings.extend(sequence, sequence.computed + count)
             self._enter(sequence, count, batch)
             budget -= count
 
-    def _start(self, sequence: S, reused: Prefix) -> None:
-        sequence.tip = self.pool.hold(reused)
-        sequence.blocks = sequence.tip.path()
-        sequence.registered = reused.count
-        sequence.computed = reused.count * self.block_size
-        if sequence.cached is None:
-            sequence.cached = min(sequence.computed, sequence.prompt_len)
-        self.running[sequence.id] = sequence
-        if not sequence.arriving:
-            self.prefilling.add(sequence.id)
-
     def _await_kv(self, sequence: S, batch: Batch[S]) -> None:
-        sequence.blocks += self.pool.allocate(sequence.blocks_for(sequence.length) - len(sequence.blocks))
+        self._holdings.extend(sequence, sequence.length)
         sequence.computed = sequence.arriving
-        self._register(sequence)
-        self.set_aside(sequence.id)
+        self._holdings.register(sequence)
+        self.aside[sequence.id] = sequence
         batch.arriving.append(sequence)
 
     @staticmethod
@@ -267,9 +221,4 @@ class Batcher(Generic[S]):
 
     def _free(self, sequence: S) -> None:
         self.prefilling.discard(sequence.id)
-        if sequence.tip is not None:
-            self.pool.release(sequence.tip, sequence.blocks[sequence.registered :])
-        sequence.tip = None
-        sequence.blocks = []
-        sequence.registered = 0
-        sequence.computed = 0
+        self._holdings.free(sequence)

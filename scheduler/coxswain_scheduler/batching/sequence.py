@@ -64,6 +64,11 @@ class Sequence:
             self._hashes.append(self._hash(len(self._hashes)))
         return self._hashes[:count]
 
+    def name(self, block: int) -> int:
+        """Hash of one full block."""
+        hashes = self._hashes
+        return hashes[block] if block < len(hashes) else self.hashes(block + 1)[block]
+
     def _hash(self, block: int) -> int:
         """Of a full block, when those of all blocks in front of it are known."""
         raise NotImplementedError
