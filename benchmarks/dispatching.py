@@ -2,9 +2,9 @@
 
 Dispatch: on the prompts of Mooncake's conversation trace in its order, with the hits that its 512-token ids imply; when
 the trace begins anew, its ids are other prompts'. They come in bursts, whose hashes are ready. Engines report loads
-between two dispatches, and between two bursts they begin what they were sent, announce what they store, and give up what
-they used least recently, all untimed. "Alone" is a burst of one: the caches are then full of that other work. Garbage
-collection is on.
+between two dispatches, and between two bursts they begin what they were sent, announce what they store, and give up
+what they used least recently, all untimed. "Alone" is a burst of one: the caches are then full of that other work.
+Garbage collection is on.
 
 Pairing: fleets of which a quarter is nearly full or has a prompt that does not fit.
 """

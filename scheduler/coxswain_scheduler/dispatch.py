@@ -81,9 +81,7 @@ class _Sent:
 class _Member:
     """One engine as its reports and what was sent to it since have it."""
 
-    __slots__ = (
-        "block_size", "kind", "load", "number", "pace", "sent", "sent_tokens", "slots", "step", "underway",
-    )  # fmt: skip
+    __slots__ = ("block_size", "kind", "load", "number", "pace", "sent", "sent_tokens", "slots", "step")
 
     def __init__(self, info: EngineInfo, kind: _Kind, number: int) -> None:
         self.block_size = info.block_size
@@ -92,7 +90,6 @@ class _Member:
         self.number = number
         self.sent: dict[str, _Sent] = {}
         self.sent_tokens = 0
-        self.underway: set[str] = set()
         self.reported(Load())
 
     def reported(self, load: Load) -> None:
@@ -118,10 +115,10 @@ class _Member:
     def queue(self) -> float:
         """Seconds until the prompts before are computed and there is a seat."""
         load = self.load
-        seconds, steps = self.kind.prefill_work(load.pending_prefill + self.sent_tokens, 0)
+        kind = self.kind
+        queue = (load.pending_prefill + self.sent_tokens) * (kind.token_seconds + kind.token_steps * self.pace)
         excess = load.running + load.waiting + len(self.sent) + 1 - self.slots
-        wait = excess * _USUAL_OUTPUT * self.step / self.slots if excess > 0 else 0.0
-        return seconds + steps * self.pace + wait
+        return queue + excess * _USUAL_OUTPUT * self.step / self.slots if excess > 0 else queue
 
 
 class Dispatcher:
@@ -151,8 +148,7 @@ class Dispatcher:
         """Forget an engine and what it holds."""
         gone = self._members.pop(member, None)
         if gone is not None:
-            for request in gone.underway:
-                self._underway.settle(request)
+            self._underway.drop(gone.number)
             self._shortlist.drop(member)
             self.prefixes.drop(gone.number)
 
@@ -210,8 +206,8 @@ class Dispatcher:
         known = self._members[member]
         known.assign(request, tokens)
         if prompt is not None:
-            known.underway.add(request)
-            self._underway.add(request, known.number, prompt.hashes.get(known.block_size, ()))
+            held = (prompt.tokens - tokens) // known.block_size
+            self._underway.add(request, known.number, prompt.hashes.get(known.block_size, ()), held=held)
         self._refresh(member, known)
 
     def dispatch(
@@ -227,9 +223,7 @@ class Dispatcher:
         """The request has begun, ended or been withdrawn there: it no longer counts as just sent."""
         known = self._members.get(member)
         if known is not None:
-            if request in known.underway:
-                known.underway.remove(request)
-                self._underway.settle(request)
+            self._underway.settle(request)
             if known.reflect(request):
                 self._refresh(member, known)
 

@@ -17,12 +17,13 @@ import random
 from collections.abc import Hashable, Iterable
 from math import inf
 from operator import itemgetter
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coxswain_scheduler.decision import Decision, Scored
+from coxswain_scheduler.prefill_cost import PrefillCost
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -38,13 +39,6 @@ _MASKS = 64
 _HUGE = 1e300
 """Seconds that every engine undercuts."""
 _cost = itemgetter(0)
-
-
-class PrefillCost(Protocol):
-    """What computing a prompt takes on one kind of engine. Never less for fewer cached tokens."""
-
-    def prefill_work(self, prompt: int, cached: int) -> tuple[float, float]:
-        """(seconds, steps) to compute all but the first `cached` of `prompt` tokens with nothing beside them."""
 
 
 class _Kind:
@@ -86,8 +80,9 @@ class Shortlist(Generic[Name]):
         self._weight = 1.0 + thrift
         self.rule = f"least of first token + {thrift:g} of its prefill" if thrift else "earliest first token"
         self._seats: dict[Name, _Seat[Name]] = {}
-        self._by_number: list[_Seat[Name] | None] = []
+        self._by_number: dict[int, _Seat[Name]] = {}
         self._free: list[int] = []
+        self._used = 0
         self._kinds: dict[PrefillCost, _Kind] = {}
         self._size = 64
         self._scratch = np.empty(self._size)
@@ -124,7 +119,7 @@ class Shortlist(Generic[Name]):
         if not kind.mask:
             del self._kinds[kind.cost]
         self._everyone ^= 1 << number
-        self._by_number[number] = None
+        del self._by_number[number]
         self._free.append(number)
         return number
 
@@ -145,7 +140,7 @@ class Shortlist(Generic[Name]):
     def mask(self, names: Iterable[Name]) -> int:
         """The bits of those among `names` that are known."""
         known = self._seats
-        flags = bytearray(len(self._by_number) + 7 >> 3)
+        flags = bytearray(self._size >> 3)
         for name in names:
             if (seat := known.get(name)) is not None:
                 flags[seat.number >> 3] |= 1 << (seat.number & 7)
@@ -204,13 +199,10 @@ class Shortlist(Generic[Name]):
                 while own:
                     number = own.bit_length() - 1
                     own ^= 1 << number
-                    scored.append(self._scored(number, cached, seconds, steps))
-
-    def _scored(self, number: int, cached: int, seconds: float, steps: float) -> Scored[Name]:
-        seat = self._by_number[number]
-        assert seat is not None
-        work = seconds + steps * seat.pace
-        return seat.base + self._weight * work, seat.name, cached, seat.queue, work, seat.step
+                    seat = self._by_number[number]
+                    work = seconds + steps * seat.pace
+                    cost = seat.base + self._weight * work
+                    scored.append((cost, seat.name, cached, seat.queue, work, seat.step))
 
     def _crowd(self, scored: list[Scored[Name]], mask: int, among: tuple[int, int], prompt: int, cached: int) -> int:
         """Add the best of each kind in `mask`, and return who else in `left` may yet be better with less cached."""
@@ -224,7 +216,7 @@ class Shortlist(Generic[Name]):
                 number, better = self._winner(costs, mask, left, best - self._weight * seconds)
                 remain |= better & kind.mask
                 if number is not None:
-                    scored.append(self._scored(number, cached, seconds, steps))
+                    self._each(scored, 1 << number, prompt, cached)
         return remain
 
     def _costs(self, kind: _Kind, steps: float, everyone: int) -> NDArray[np.float64]:
@@ -268,8 +260,8 @@ class Shortlist(Generic[Name]):
         return known
 
     def _next_number(self) -> int:
-        self._by_number.append(None)
-        number = len(self._by_number) - 1
+        number = self._used
+        self._used += 1
         if number >= self._size:
             self._size *= 2
             self._scratch = np.empty(self._size)

@@ -25,12 +25,14 @@ class Underway:
     def __len__(self) -> int:
         return len(self._sent)
 
-    def add(self, request: Hashable, seat: int, hashes: Sequence[int]) -> None:
-        """A prompt of these chained block hashes goes to `seat`. The hashes are kept, not copied."""
-        self.settle(request)
+    def add(self, request: Hashable, seat: int, hashes: Sequence[int], *, held: int = 0) -> None:
+        """A prompt of these chained block hashes goes to `seat`, which holds so many of them already and therefore is
+        found by the others alone. The hashes are kept, not copied."""
+        if request in self._sent:
+            self.settle(request)
         sent = self._sent[request] = (seat, hashes)
         for depth in _ANCHORS:
-            if depth <= len(hashes):
+            if held < depth <= len(hashes):
                 self._anchored[hashes[depth - 1]] = sent
 
     def settle(self, request: Hashable) -> None:
@@ -42,6 +44,11 @@ class Underway:
         for depth in _ANCHORS:
             if depth <= len(hashes) and self._anchored.get(hashes[depth - 1]) is sent:
                 del self._anchored[hashes[depth - 1]]
+
+    def drop(self, seat: int) -> None:
+        """Forget all that went to `seat`."""
+        for request in [request for request, sent in self._sent.items() if sent[0] == seat]:
+            self.settle(request)
 
     def alike(self, hashes: Sequence[int]) -> tuple[()] | tuple[tuple[int, int]]:
         """(blocks shared, mask of the engine) of the latest prompt that shares the deepest anchor, if there is one."""

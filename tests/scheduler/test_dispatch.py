@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -67,6 +68,50 @@ def test_a_burst_is_spread_before_any_report_shows_it() -> None:
         went.append(choose(made, "a", "b", "c").member)
         made.assigned(went[-1], str(number), len(PROMPT))
     assert {name: went.count(name) for name in "abc"} == {"a": 3, "b": 3, "c": 3}
+
+
+def test_a_burst_of_one_prefix_stays_together_before_any_block_is_stored() -> None:
+    made = Dispatcher(rng=random.Random(0))
+    for number in range(40):
+        made.add(f"r{number}", info())
+    document = tuple(range(1000, 3000))
+    first, second, other = (made.prompt((*tokens, *PROMPT)) for tokens in (document, document, PROMPT * 7))
+    asked = made.dispatch("first", first)
+    follows = made.dispatch("second", second)
+    elsewhere = made.dispatch("other", other)
+    assert asked and follows and elsewhere
+    assert follows.member == asked.member != elsewhere.member
+    assert follows.chosen.cached == 2288
+    made.settled(asked.member, "first")
+    made.settled(asked.member, "second")
+    begun = made.choose(second, among=[asked.member])
+    assert begun is not None
+    assert begun.chosen.cached == 0
+
+
+def test_what_is_on_its_way_to_a_lost_member_is_forgotten() -> None:
+    made = dispatcher("a", "b")
+    sent = made.dispatch("r", made.prompt(range(1000)))
+    assert sent is not None
+    made.drop(sent.member)
+    again = made.choose(made.prompt(range(1000)))
+    assert again is not None
+    assert again.member != sent.member
+    assert again.chosen.cached == 0
+
+
+def test_block_sizes_may_differ() -> None:
+    made = dispatcher("a", "b")
+    made.add("c", msgspec.structs.replace(info(), block_size=32))
+    made.add("d", msgspec.structs.replace(info(), block_size=32))
+    made.stored("b", block_hashes(PROMPT, block_size=16)[:2])
+    made.stored("d", block_hashes(PROMPT, block_size=32))
+    decision = choose(made, *"abcd")
+    assert (decision.member, decision.chosen.cached) == ("d", 288)
+    assert {one.member: one.cached for one in decision.shortlist} == {"a": 0, "b": 32, "c": 0, "d": 288}
+    made.removed("d", block_hashes(PROMPT, block_size=32))
+    made.holds("c", block_hashes(PROMPT, block_size=32)[:4])
+    assert choose(made, *"abcd").member == "c"
 
 
 def test_what_was_sent_counts_until_a_report_can_contain_it() -> None:

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coxswain_scheduler.costs import StepCost, Work
+from coxswain_scheduler.prefill_cost import TimedPrefill
 from coxswain_scheduler.prefixes import PrefixIndex
 from coxswain_scheduler.shortlist import Shortlist
 
@@ -145,6 +147,24 @@ def test_a_prompt_on_its_way_counts_as_held() -> None:
     decision = fleet.choose(1000, underway=[(900, 1 << 33)])
     assert decision is not None
     assert (decision.member, decision.chosen.cached, decision.uncached) == (33, 900, 100)
+
+
+def test_a_cost_model_serves_as_prefill_cost() -> None:
+    cost = StepCost(floor_seconds=0.01)
+    timed = TimedPrefill(cost, step_tokens=512)
+    seconds, steps = timed.prefill_work(2000, 500)
+    assert steps == 3
+    chunks = [(512, 500), (512, 1012), (476, 1524)]
+    assert seconds == pytest.approx(sum(cost.seconds(Work(n, n * at + n * (n + 1) // 2)) for n, at in chunks))
+    fleet: Shortlist[int] = Shortlist(rng=random.Random(1))
+    for engine in range(3):
+        fleet.add(engine, timed)
+        fleet.update(engine, queue=0.0, step=0.01, pace=0.001 * engine)
+    decision = fleet.choose(2000)
+    assert decision is not None
+    assert decision.member == 0
+    assert decision.runner_up is not None
+    assert decision.runner_up.prefill == pytest.approx(decision.chosen.prefill + 4 * 0.001)
 
 
 def test_an_explanation_has_figures_of_everyone_looked_at_and_the_rule() -> None:
