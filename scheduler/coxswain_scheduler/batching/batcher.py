@@ -41,8 +41,8 @@ class Batcher(Generic[S]):
         """They hold blocks and compute nothing: their KV is on its way here, or they are to go on elsewhere."""
         self.ready: dict[str, None] = {}
         """Of those aside, the ones that run again as soon as fewer run than may, in order."""
-        self.prefilling: set[str] = set()
-        """Of those running, the ones that do not decode yet."""
+        self.prefilling: dict[str, S] = {}
+        """Of those running, the ones that do not decode yet, in the same order."""
 
     def fits(self, tokens: int) -> bool:
         """Whether a sequence that grows to `tokens` tokens could ever finish here."""
@@ -64,7 +64,7 @@ class Batcher(Generic[S]):
         return None
 
     def set_aside(self, id: str) -> None:  # noqa: A002
-        """Have a running sequence keep its blocks and compute nothing."""
+        """Have a sequence that decodes keep its blocks and compute nothing."""
         self.aside[id] = self.running.pop(id)
 
     def resume(self, id: str) -> bool:  # noqa: A002
@@ -94,19 +94,9 @@ class Batcher(Generic[S]):
         batch: Batch[S] = Batch()
         if self.ready:
             self._resume_ready(batch)
-        prefills: list[S] = []
-        budget = self.limits.max_step_tokens
-        for sequence in list(self.running.values()):
-            if sequence.id in self.prefilling:
-                prefills.append(sequence)
-            elif budget and sequence.id in self.running:
-                if len(sequence.blocks) * self.block_size <= sequence.computed and not self._make_room(
-                    sequence, 1, batch
-                ):
-                    continue
-                batch.decodes.append(sequence)
-                budget -= 1
-        for sequence in prefills:
+        batch.decodes = self._with_room(self._decoding(), batch)
+        budget = self.limits.max_step_tokens - len(batch.decodes)
+        for sequence in list(self.prefilling.values()):
             if budget and sequence.id in self.running:
                 count = min(sequence.pending, budget)
                 if self._make_room(sequence, count, batch):
@@ -127,7 +117,7 @@ class Batcher(Generic[S]):
             entry.sequence.computed = entry.start + entry.count
             self._holdings.register(entry.sequence)
             if entry.samples:
-                self.prefilling.discard(entry.sequence.id)
+                self.prefilling.pop(entry.sequence.id, None)
 
     def horizon(self) -> int:
         """How many steps from now on only decode the sequences that run now, if none of them ends and nothing is added.
@@ -158,6 +148,24 @@ class Batcher(Generic[S]):
             del self.ready[name]
             self.running[name] = self.aside.pop(name)
             batch.resumed.append(self.running[name])
+
+    def _decoding(self) -> list[S]:
+        if not self.prefilling:
+            return list(self.running.values())
+        return [sequence for sequence in self.running.values() if sequence.id not in self.prefilling]
+
+    def _with_room(self, decodes: list[S], batch: Batch[S]) -> list[S]:
+        """Those of `decodes` that have, or find, a block for the next token."""
+        size = self.block_size
+        short = [sequence for sequence in decodes if len(sequence.blocks) * size <= sequence.computed]
+        if len(short) <= self.pool.free:
+            for sequence, block in zip(short, self.pool.allocate(len(short)), strict=True):
+                sequence.blocks.append(block)
+            return decodes
+        for sequence in short:
+            if sequence.id in self.running:
+                self._make_room(sequence, 1, batch)
+        return [sequence for sequence in decodes if sequence.id in self.running]
 
     def _make_room(self, sequence: S, count: int, batch: Batch[S]) -> bool:
         """Hold the blocks for `count` more tokens, preempting others for them; False when it had to give way itself."""
@@ -202,7 +210,7 @@ class Batcher(Generic[S]):
                 self._await_kv(sequence, batch)
                 continue
             self.running[sequence.id] = sequence
-            self.prefilling.add(sequence.id)
+            self.prefilling[sequence.id] = sequence
             count = min(sequence.pending, budget)
             self._holdings.extend(sequence, sequence.computed + count)
             self._enter(sequence, count, batch)
@@ -220,5 +228,5 @@ class Batcher(Generic[S]):
         batch.prefills.append(Entry(sequence, sequence.computed, count, samples=count == sequence.pending))
 
     def _free(self, sequence: S) -> None:
-        self.prefilling.discard(sequence.id)
+        self.prefilling.pop(sequence.id, None)
         self._holdings.free(sequence)

@@ -112,7 +112,7 @@ class Holdings:
         known = sequence.registered
         assert sequence.tip is not None
         mine = sequence.blocks[known:full]
-        sequence.tip, blocks = self.pool.register(sequence.tip, sequence.hashes(full)[known:], mine)
+        sequence.tip, blocks = self.pool.register(sequence.tip, sequence.hashes(full, known), mine)
         if blocks is not mine:
             sequence.blocks[known:full] = blocks
         sequence.registered = full

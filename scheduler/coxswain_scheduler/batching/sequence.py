@@ -58,11 +58,12 @@ class Sequence:
         """How many blocks the first `tokens` tokens take."""
         return -(-tokens // self.block_size)
 
-    def hashes(self, count: int) -> list[int]:
-        """Hashes of the first `count` blocks, which must be full. Each is computed once."""
-        while len(self._hashes) < count:
-            self._hashes.append(self._hash(len(self._hashes)))
-        return self._hashes[:count]
+    def hashes(self, end: int, start: int = 0) -> list[int]:
+        """Hashes of the blocks from `start` to before `end`, all of which must be full. Each is computed once."""
+        hashes = self._hashes
+        while len(hashes) < end:
+            hashes.append(self._hash(len(hashes)))
+        return hashes[start:end]
 
     def name(self, block: int) -> int:
         """Hash of one full block."""
