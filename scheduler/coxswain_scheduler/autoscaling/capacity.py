@@ -134,9 +134,7 @@ def waiting_seconds(shape: EngineShape, mix: Mix, busy: float, attainment: float
     return own + residual / (1.0 - busy) * math.log(busy / (1.0 - attainment))
 
 
-def _usable(
-    shape: EngineShape, mix: Mix, most: int, seconds: Callable[[EngineShape, Mix, int], float]
-) -> Capacity:
+def _usable(shape: EngineShape, mix: Mix, most: int, seconds: Callable[[EngineShape, Mix, int], float]) -> Capacity:
     sequences = most * shape.usable
     return Capacity(sequences, seconds(shape, mix, max(1, round(sequences))))
 

@@ -22,18 +22,24 @@ class Counts(NamedTuple):
         return Counts(*map(max, zip(self, other, strict=True)))
 
     def within(self, most: int) -> Counts:
-        """Scaled down pro rata to at most `most` engines; a role that had any keeps one as long as `most` allows."""
+        """Scaled down pro rata to at most `most` engines; a role that has any keeps one. Raises ValueError where
+        `most` is less than the roles that have any."""
         if self.total <= most:
             return self
         kept = [min(1, count) for count in self]
+        if sum(kept) > most:
+            raise ValueError(f"{self} cannot be had with {most} engines")
         while sum(kept) < most:
-            role = max(range(len(self)), key=lambda i: (self[i] - kept[i]) / max(1, self[i]))
+            role = max(range(len(self)), key=lambda i: self[i] / (kept[i] + 1) if self[i] > kept[i] else 0.0)
             kept[role] += 1
-        return Counts(*kept) if sum(kept) <= most else Counts(serve=min(self.serve, most), decode=0, prefill=0)
+        return Counts(*kept)
 
     def __str__(self) -> str:
         parts = [f"{count} {name}" for name, count in zip(("serve", "prefill", "decode"), self, strict=True) if count]
         return " + ".join(parts) or "none"
+
+
+NO_ENGINES = Counts()
 
 
 class Steps(NamedTuple):
@@ -47,8 +53,8 @@ class Steps(NamedTuple):
 
 def steps(current: Counts, wanted: Counts) -> Steps:
     """The fewest starts and stops from `current` to `wanted`."""
-    spare, missing = current.prefill - wanted.prefill, wanted.decode - current.decode
-    changed = min(spare, missing) if spare > 0 and missing > 0 else max(spare, missing) if max(spare, missing) < 0 else 0
+    changed = max(0, min(current.prefill - wanted.prefill, wanted.decode - current.decode))
+    changed -= max(0, min(wanted.prefill - current.prefill, current.decode - wanted.decode))
     after = Counts(current.serve, current.prefill - changed, current.decode + changed)
     start = Counts(*(max(0, w - a) for w, a in zip(wanted, after, strict=True)))
     stop = Counts(*(max(0, a - w) for w, a in zip(wanted, after, strict=True)))

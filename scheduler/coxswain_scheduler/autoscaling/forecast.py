@@ -19,7 +19,9 @@ _PRIOR_WEIGHT = 60.0
 class Headroom:
     """The factor by which forecasts are raised, so that no more than `excess` of the load comes on top."""
 
-    def __init__(self, *, excess: float, half_life_seconds: float, start: float, most: float) -> None:
+    def __init__(
+        self, *, excess: float, half_life_seconds: float = 7200.0, start: float = 1.2, most: float = 2.5
+    ) -> None:
         self._excess = excess
         self._half_life = half_life_seconds
         self._most = most

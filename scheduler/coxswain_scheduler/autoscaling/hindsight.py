@@ -12,7 +12,9 @@ many engines as carry what is in flight in it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,8 @@ from coxswain_scheduler.simulator.trace import Trace
 
 Array = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
+_NOTHING = 1e-6
+"""Sequences in flight that are rounding errors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,39 +48,67 @@ class Hindsight:
         return int(np.percentile(self.needed, percentile, method="higher"))
 
 
+class _Window(NamedTuple):
+    """What is in flight in a window, and what came in."""
+
+    live: float
+    context: float
+    prompts: float
+    prompt_tokens: float
+    prompt_pairs: float
+
+
 def hindsight(
     trace: Trace, shape: EngineShape, objectives: Objectives, *, window_seconds: float = 60.0, attainment: float = 0.99
 ) -> Hindsight:
     """Look at all of `trace`. Raises ValueError where one engine cannot carry a single mean request."""
-    arrival, prompt, output = _columns(trace)
-    overall = Mix(
-        float((output * (prompt + output / 2)).sum() / output.sum()),
-        float(output.mean()),
-        float(prompt.mean()),
-        float((prompt * (prompt + 1) / 2).mean()),
-    )
-    usual = serving(shape, overall, objectives, attainment=attainment)
+    usual = serving(shape, _overall(trace), objectives, attainment=attainment)
     if not usual.sequences:
-        raise ValueError("no engine of this profile meets the objectives, not even for one mean request alone")
-    windows = int(arrival[-1] // window_seconds) + 1
-    end = arrival + output * usual.token_seconds
-    live = _spread(arrival, end, np.ones_like(arrival), np.zeros_like(arrival), windows, window_seconds)
-    growing = np.full_like(arrival, 1 / usual.token_seconds)
-    context = _spread(arrival, end, prompt, growing, windows, window_seconds)
-    into = np.minimum((arrival / window_seconds).astype(np.int64), windows - 1)
-    counts, tokens, pairs = (
-        np.bincount(into, weights=weights, minlength=windows)
-        for weights in (np.ones_like(prompt), prompt, prompt * (prompt + 1) / 2)
+        raise ValueError("one engine cannot meet the objectives for even one mean request alone")
+    needed = []
+    for window in _windows(trace, usual.token_seconds, window_seconds):
+        if window.live <= _NOTHING:
+            needed.append(0)
+            continue
+        prompts = max(1.0, window.prompts)
+        mix = Mix(
+            context=window.context / window.live,
+            output_tokens=window.live * window_seconds / usual.token_seconds / prompts,
+            prompt_tokens=window.prompt_tokens / prompts,
+            prompt_pairs=window.prompt_pairs / prompts,
+        )
+        each = serving(shape, mix, objectives, attainment=attainment)
+        needed.append(max(1, math.ceil(window.live / max(1.0, each.sequences))))
+    return Hindsight(window_seconds=window_seconds, needed=np.array(needed, dtype=np.int64))
+
+
+def _overall(trace: Trace) -> Mix:
+    _, prompt, output = _columns(trace)
+    return Mix(
+        context=float((output * (prompt + output / 2)).sum() / output.sum()),
+        output_tokens=float(output.mean()),
+        prompt_tokens=float(prompt.mean()),
+        prompt_pairs=float(_pairs(prompt).mean()),
     )
-    needed = np.zeros(windows, dtype=np.int64)
-    for w in range(windows):
-        if live[w] > 0:
-            some = max(1.0, counts[w])
-            decoded = live[w] * window_seconds / usual.token_seconds
-            mix = Mix(context[w] / live[w], decoded / some, tokens[w] / some, pairs[w] / some)
-            each = serving(shape, mix, objectives, attainment=attainment)
-            needed[w] = max(1, int(np.ceil(live[w] / max(1e-9, each.sequences))))
-    return Hindsight(window_seconds=window_seconds, needed=needed)
+
+
+def _windows(trace: Trace, token_seconds: float, width: float) -> list[_Window]:
+    """Up to the last arrival."""
+    arrival, prompt, output = _columns(trace)
+    end = arrival + output * token_seconds
+    windows = int(arrival[-1] // width) + 1
+    ones = np.ones_like(arrival)
+    borders = np.arange(windows + 1, dtype=np.float64) * width
+    live = _spread(arrival, end, value=ones, slope=np.zeros_like(arrival), borders=borders)
+    context = _spread(arrival, end, value=prompt, slope=ones / token_seconds, borders=borders)
+    into = (arrival // width).astype(np.int64)
+    sums = [np.bincount(into, weights=weights, minlength=windows) for weights in (ones, prompt, _pairs(prompt))]
+    return [_Window(*map(float, row)) for row in zip(live, context, *sums, strict=True)]
+
+
+def _pairs(prompt: Array) -> Array:
+    result: Array = prompt * (prompt + 1) / 2
+    return result
 
 
 def _columns(trace: Trace) -> tuple[Array, Array, Array]:
@@ -85,17 +117,17 @@ def _columns(trace: Trace) -> tuple[Array, Array, Array]:
     return arrival, prompt, output
 
 
-def _spread(begin: Array, end: Array, value: Array, slope: Array, windows: int, width: float) -> Array:
+def _spread(begin: Array, end: Array, *, value: Array, slope: Array, borders: Array) -> Array:
     """Mean over each window of the sum of `value + slope * (time - begin)` over those between `begin` and `end`.
 
     The integral of that sum up to a window's border is a sum over those begun minus a sum over those ended, each a
     polynomial in time whose coefficients are prefix sums.
     """
-    borders = np.arange(windows + 1) * width
     started = _integral(begin, value, slope, borders)
-    length = end - begin
-    ended = _integral(end, value + slope * length, slope, borders)
-    result: Array = np.diff(started - ended) / width
+    length: Array = end - begin
+    final: Array = value + slope * length
+    ended = _integral(end, final, slope, borders)
+    result: Array = np.diff(started - ended) / np.diff(borders)
     return result
 
 
@@ -104,9 +136,6 @@ def _integral(start: Array, value: Array, slope: Array, borders: Array) -> Array
     order = np.argsort(start, kind="stable")
     s, v, g = start[order], value[order], slope[order]
     upto = np.searchsorted(s, borders, side="right")
-    c0, c1, c2 = (
-        np.append(0.0, np.cumsum(terms))[upto]
-        for terms in (g * s**2 / 2 - v * s, v - g * s, g / 2)
-    )
+    c0, c1, c2 = (np.append(0.0, np.cumsum(terms))[upto] for terms in (g * s**2 / 2 - v * s, v - g * s, g / 2))
     result: Array = c0 + c1 * borders + c2 * borders**2
     return result

@@ -65,7 +65,7 @@ class Lengths:
 
     def young(self, tokens: float) -> float:
         """Tokens that an answer writes, on average, among its first `tokens`."""
-        grid = np.append(EDGES[EDGES < tokens], tokens)
+        grid = np.append(EDGES[tokens > EDGES], tokens)
         alive = self.survival(grid)
         return float((np.diff(grid) * (alive[1:] + alive[:-1]) / 2).sum())
 
@@ -96,5 +96,3 @@ def _passed(tokens: Array) -> Array:
     beyond = np.cumsum(here[::-1])[::-1] - here
     result: Array = partly + beyond * _WIDTHS
     return result
-
-

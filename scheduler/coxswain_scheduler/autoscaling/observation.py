@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from coxswain_scheduler.autoscaling.counts import Counts
+from coxswain_scheduler.autoscaling.counts import NO_ENGINES, Counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,5 +29,5 @@ class Observation:
     """Of the requests that finished or were shed: those that met their objectives."""
     judged: int = 0
     """Requests that finished or were shed."""
-    ready: Counts = Counts()
+    ready: Counts = NO_ENGINES
     """Engines that serve."""
