@@ -6,18 +6,19 @@ Everything runs on one event loop and nothing here waits, so each message is han
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable
 
 from coxswain_gateway.canary import Canary
 from coxswain_gateway.members import AttentiveClock, Link, Member, Members
+from coxswain_gateway.recorder import Recorder
 from coxswain_gateway.settings import Settings
 from coxswain_gateway.statistics import Statistics
 from coxswain_gateway.streams import Streams
 from coxswain_protocol.messages import Beat, Blocks, Hello, Leaving, Step
 from coxswain_protocol.status import GatewayStatus
-from coxswain_scheduler.dispatch import Dispatcher, Prompt
+from coxswain_scheduler.policies.coxswain import Coxswain
+from coxswain_scheduler.policies.interface import Policy
 
 log = logging.getLogger(__name__)
 
@@ -34,22 +35,25 @@ class Fleet:
         settings: Settings,
         *,
         clock: Callable[[], float] = time.monotonic,
-        rng: random.Random | None = None,
+        policy: Policy | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._settings = settings
         self.clock = clock
         self._attention = AttentiveClock(now=clock(), period=TICK_SECONDS)
-        self._dispatcher = Dispatcher(rng=rng)
         self._canary = Canary(idle_seconds=settings.canary_idle_seconds, clock=clock)
         self.statistics = Statistics()
         self.members = Members(heartbeat_limit=settings.heartbeat_limit)
         self.streams = Streams(
             settings=settings,
             members=self.members,
-            dispatcher=self._dispatcher,
+            policy=policy or Coxswain(),
             statistics=self.statistics,
             clock=clock,
+            recorder=recorder,
         )
+        self.cluster = self.streams.cluster
+        self._recorder = recorder
         self.draining = False
         self._accepts_from = clock() + settings.alone_seconds
         self._accepts = False
@@ -80,12 +84,15 @@ class Fleet:
             self._disconnected(member)
         member.info, member.link = hello.info, link
         member.leaving_until = None
-        self._dispatcher.add(member.key, hello.info)
+        self.cluster.add(member)
+        if self._recorder is not None:
+            self._recorder.engine(member, self.clock())
         self._heard(member)
         log.info("replica joined", extra={"replica": member.replica, "incarnation": member.incarnation})
         if hello.draining:
             self.leaving(member, Leaving(self._settings.hold_seconds))
         else:
+            self.cluster.open(member)
             self._canary.send(member)
             self._welcomed()
         return member
@@ -94,29 +101,32 @@ class Fleet:
         """A sign of life."""
         self._heard(member)
         member.load = beat.load
-        self._dispatcher.reported(member.key, beat.load)
+        self.cluster.reported(member, beat.load)
 
     def step(self, member: Member, step: Step) -> None:
         """One engine step with this gateway's tokens."""
         self._heard(member)
         now = self.clock()
         member.load = step.load
-        self._dispatcher.reported(member.key, step.load)
-        self._dispatcher.stepped(member.key, step.event)
+        if self._recorder is not None:
+            self._recorder.step(member, step.event, now)
+        changed = self.cluster.stepped(member, step.event, step.load)
         if step.removed:
-            self._dispatcher.removed(member.key, step.removed)
+            self.cluster.removed(member, step.removed)
         if step.stored:
-            self._dispatcher.stored(member.key, step.stored)
+            self.cluster.stored(member, step.stored)
         for chunk in step.chunks:
             if member.canary is not None and self._canary.take(member, chunk, now):
                 self._welcomed()
             else:
                 self.streams.take(member, chunk, now)
+        if changed:
+            self.cluster.changed(member)
 
     def blocks(self, member: Member, blocks: Blocks) -> None:
         """All the KV blocks that the replica can reuse."""
         self._heard(member)
-        self._dispatcher.holds(member.key, blocks.hashes)
+        self.cluster.holds(member, blocks.hashes)
 
     def leaving(self, member: Member, leaving: Leaving) -> None:
         """The replica drains."""
@@ -124,6 +134,7 @@ class Fleet:
         member.leaving_until = self.clock() + leaving.seconds
         member.may_finish = leaving.finish
         log.info("replica leaves in %g s", leaving.seconds, extra={"replica": member.replica})
+        self.cluster.close(member)
         if not member.may_finish:
             self.streams.leave(member)
 
@@ -141,13 +152,15 @@ class Fleet:
         for member in self.members.silent(self._attention.now):
             self.statistics.heartbeat_losses += 1
             log.warning("replica lost: silent for too long", extra={"replica": member.replica})
+            self.cluster.close(member)
             self.streams.move_all(member, "lost")
         for member in self.members.expire(self._attention.now):
-            self._dispatcher.drop(member.key)
+            self.cluster.drop(member)
         for member in self.members:
             self._canary.tick(member, now)
             if member.leaving_until is not None and now >= member.leaving_until - _LEAVE_MARGIN_SECONDS:
                 self.streams.leave(member, at_last=True)
+        self.cluster.tick()
         self.streams.tick(now)
 
     def status(self) -> GatewayStatus:
@@ -172,23 +185,25 @@ class Fleet:
 
     def predicted_wait(self) -> float:
         """Seconds after which a new request may expect its turn, at the best replica."""
-        decision = self._dispatcher.choose(Prompt(0), among=[member.key for member in self.members.open()])
-        return decision.chosen.ttft if decision else self._settings.hold_seconds
+        wait = self.cluster.predicted_wait()
+        return self._settings.hold_seconds if wait is None else wait
 
     def cost_errors(self) -> dict[tuple[str, str, str], float]:
         """How far predicted steps are off, by (engine, accelerator, model)."""
-        return self._dispatcher.cost_errors()
+        return self.cluster.cost_errors()
 
     def _heard(self, member: Member) -> None:
         member.heard = self._attention.now
         if member.lost:
             member.lost = False
             log.info("replica is back: it was a false alarm", extra={"replica": member.replica})
+            if member.open:
+                self.cluster.open(member)
             self._welcomed()
 
     def _welcomed(self) -> None:
         """There may be room for what was held, and for what waits to leave another member."""
-        self.streams.retry_held()
+        self.streams.retry()
         for member in self.members:
             if member.leaving_until is not None and not member.may_finish:
                 self.streams.leave(member)
@@ -196,7 +211,7 @@ class Fleet:
     def _disconnected(self, member: Member) -> None:
         link, member.link = member.link, None
         member.canary = None
-        self._dispatcher.drop(member.key)
+        self.cluster.drop(member)
         self.streams.move_all(member, "closed")
         if link is not None:
             link.close()
@@ -204,7 +219,7 @@ class Fleet:
     def _superseded(self, former: Member) -> None:
         log.info("a newer incarnation takes over", extra={"replica": former.replica})
         link, former.link = former.link, None
-        self._dispatcher.drop(former.key)
+        self.cluster.drop(former)
         self.streams.move_all(former, "superseded")
         if link is not None:
             link.close()

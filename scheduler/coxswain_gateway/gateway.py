@@ -15,6 +15,7 @@ from aiohttp import web
 from coxswain_gateway.api.server import Server
 from coxswain_gateway.fleet import TICK_SECONDS, Fleet
 from coxswain_gateway.links import BEAT_SECONDS, ReplicaListener
+from coxswain_gateway.recorder import Recorder
 from coxswain_gateway.settings import Settings
 from coxswain_gateway.texts import Texts
 
@@ -35,7 +36,8 @@ class Gateway:
 
     def __init__(self, settings: Settings, *, fleet: Fleet | None = None) -> None:
         self._settings = settings
-        self.fleet = fleet or Fleet(settings)
+        self._recorder = None if settings.record is None else Recorder(settings.record, settings)
+        self.fleet = fleet or Fleet(settings, recorder=self._recorder)
         self._texts = Texts()
         self._server = Server(settings=settings, fleet=self.fleet, texts=self._texts)
         self._listener = ReplicaListener(settings=settings, fleet=self.fleet, texts=self._texts)
@@ -78,6 +80,8 @@ class Gateway:
         await self._listener.stop()
         await self._status.cleanup()
         self._texts.close()
+        if self._recorder is not None:
+            self._recorder.close()
 
     async def _tick(self) -> None:
         beat_at = 0.0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from coxswain_gateway.token_log import TokenLog
 
 if TYPE_CHECKING:
+    from coxswain_gateway.engines import LiveRequest
     from coxswain_gateway.members import Member
     from coxswain_protocol.messages import EngineInfo
 
@@ -27,6 +28,10 @@ class Generation:
         self.tokenizer = tokenizer
         """Digest of the tokenizer its ids belong to: they mean nothing to a replica with another one."""
         self.member: Member | None = None
+        self.request: LiveRequest | None = None
+        """What the policy knows it as, while it is placed or waits for a place."""
+        self.faithful = True
+        """Where it may go it goes on as promised."""
         self.replica = ""
         """Name of the replica it runs on, or ran on last."""
         self.origin: EngineInfo | None = None
@@ -45,6 +50,8 @@ class Generation:
         """Attempts in a row that the engine itself gave up."""
         self.error: str | None = None
         """Why it failed, for the client."""
+        self.shed = False
+        """It was refused for the others' sake, before it began."""
         self.over = False
 
     @property

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 Replay = Literal["Seamless", "Exact", "Disabled"]
@@ -44,6 +46,12 @@ class Settings:
     """How long a new gateway waits for a replica before it lets clients come, to be told that there is none."""
     canary_idle_seconds: float = 30.0
     """A replica that produced no token for this long is asked for one."""
+    ttft_seconds: float = math.inf
+    """Objective for the first token: requests that cannot meet it are refused while others wait. Infinite: none is."""
+    inter_token_seconds: float = math.inf
+    """Objective for the mean time between tokens: engines are not filled beyond it. Infinite: no limit."""
+    record: Path | None = None
+    """File for what happens, to replay it in the simulator (docs/simulator.md)."""
 
 
 def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
@@ -80,9 +88,12 @@ def _parser() -> argparse.ArgumentParser:
         ("stall-seconds", float, "seconds after which a client that reads nothing is dropped"),
         ("alone-seconds", float, "seconds after which a gateway is ready though no replica has come"),
         ("canary-idle-seconds", float, "idle seconds after which a replica is asked for a token"),
+        ("ttft-seconds", float, "objective for the first token; requests that cannot meet it get 429"),
+        ("inter-token-seconds", float, "objective for the mean time between tokens"),
     ):
         default = getattr(Settings, flag.replace("-", "_"))
         parser.add_argument(f"--{flag}", type=kind, default=default, help=f"{text} (default: {default})")
+    parser.add_argument("--record", type=Path, help="write what happens to this file, for coxswain-simulate validate")
     return parser
 
 
@@ -90,8 +101,16 @@ def _check(settings: Settings) -> None:
     for field in ("port", "replica_port", "status_port"):
         if not 0 <= getattr(settings, field) <= 65535:
             raise SettingsError(f"--{field.replace('_', '-')} must be between 0 and 65535")
-    for field in ("max_waiting", "heartbeat_limit", "max_body_bytes", "stall_seconds", "canary_idle_seconds"):
-        if getattr(settings, field) <= 0:
+    for field in (
+        "max_waiting",
+        "heartbeat_limit",
+        "max_body_bytes",
+        "stall_seconds",
+        "canary_idle_seconds",
+        "ttft_seconds",
+        "inter_token_seconds",
+    ):
+        if not getattr(settings, field) > 0:
             raise SettingsError(f"--{field.replace('_', '-')} must be above 0")
     for field in ("hold_seconds", "linger_seconds", "alone_seconds"):
         if getattr(settings, field) < 0:

@@ -10,13 +10,15 @@ import logging
 from collections.abc import Callable
 from typing import Literal
 
+from coxswain_gateway.cluster import LiveCluster
 from coxswain_gateway.generation import Generation
 from coxswain_gateway.members import Member, Members
+from coxswain_gateway.recorder import Recorder
 from coxswain_gateway.settings import Settings
 from coxswain_gateway.statistics import Statistics
 from coxswain_gateway.token_log import GapError
 from coxswain_protocol.messages import Abort, Chunk, EngineInfo, Finish, Submit
-from coxswain_scheduler.dispatch import Decision, Dispatcher, Prompt
+from coxswain_scheduler.policies.interface import Objectives, Policy
 from coxswain_scheduler.resuming import best_places
 
 log = logging.getLogger(__name__)
@@ -32,24 +34,33 @@ REMIND_SECONDS = 5.0
 
 
 class Streams:
-    """Live generations, placed on members by the dispatcher."""
+    """Live generations, placed on members by the policy."""
 
     def __init__(
         self,
         *,
         settings: Settings,
         members: Members,
-        dispatcher: Dispatcher,
+        policy: Policy,
         statistics: Statistics,
         clock: Callable[[], float],
+        recorder: Recorder | None = None,
     ) -> None:
         self._settings = settings
         self._members = members
-        self._dispatcher = dispatcher
         self._statistics = statistics
         self._clock = clock
+        self._recorder = recorder
         self._held: dict[str, Generation] = {}
         self._reminded = clock()
+        self.cluster = LiveCluster(
+            policy,
+            objectives=Objectives(ttft=settings.ttft_seconds, inter_token=settings.inter_token_seconds),
+            clock=clock,
+            submit=self._submit,
+            refuse=self._shed,
+            review=self._review,
+        )
         self.live = 0
         """Generations that have not ended."""
         self.waiting = 0
@@ -105,9 +116,8 @@ class Streams:
         What cannot go on anywhere stays: the member may yet finish it before it goes.
         """
         for generation in list(member.streams.values()):
-            candidates = self._candidates(generation)
-            places, faithful = best_places(generation.origin, _infos(candidates), exact=self._exact)
-            if places and (faithful or at_last):
+            places = self._places(generation)
+            if places and (generation.faithful or at_last):
                 self.move(generation, "leaving")
 
     def move(self, generation: Generation, cause: Cause) -> None:
@@ -115,7 +125,7 @@ class Streams:
         generation.avoid = generation.member if cause in ("gap", "abort", "error") else None
         if cause in ("leaving", "superseded"):
             generation.fruitless -= 1
-        self._detach(generation, abort=True)
+        self._detach(generation, abort=True, moves=True)
         self._statistics.replays[cause] += 1
         if generation.log.full:
             self._finished(generation, Finish("length"))
@@ -130,8 +140,9 @@ class Streams:
                 generation.interrupted_at = generation.last_token_at
             self._place(generation)
 
-    def retry_held(self) -> None:
-        """Place held generations, now that members have changed."""
+    def retry(self) -> None:
+        """Members can do more than before: place what was held, and look anew where what waits may go."""
+        self._review()
         for generation in list(self._held.values()):
             self._place(generation)
 
@@ -160,31 +171,40 @@ class Streams:
         return {m.key: m for m in able if m.proved} or {m.key: m for m in able}
 
     def _place(self, generation: Generation) -> None:
-        candidates = self._candidates(generation)
-        places, faithful = best_places(generation.origin, _infos(candidates), exact=self._exact)
-        prompt = self._dispatcher.prompt((*generation.log.prompt, *generation.log.output))
-        decision = self._dispatcher.choose(prompt, among=places)
-        if decision is None:
+        places = self._places(generation)
+        if not places:
             self._hold(generation)
             return
         self._held.pop(generation.log.id, None)
         generation.held_until = None
-        if not faithful:
-            self._statistics.inexact_replays += 1
-            generation.origin = candidates[decision.member].info
-        self._submit(generation, candidates[decision.member], prompt, decision)
+        self.cluster.arrived(generation, places)
 
-    def _submit(self, generation: Generation, member: Member, prompt: Prompt, decision: Decision[str]) -> None:
+    def _places(self, generation: Generation) -> frozenset[int]:
+        """The engines that it may go to, which keep the promise best; notes whether they keep it."""
+        candidates = self._candidates(generation)
+        names, generation.faithful = best_places(generation.origin, _infos(candidates), exact=self._exact)
+        engines = [self.cluster.engine_of(candidates[name]) for name in names]
+        return frozenset(engine for engine in engines if engine is not None)
+
+    def _review(self) -> None:
+        """Members have changed: where what waits with the policy may go. What may go nowhere is held."""
+        for request in list(self.cluster.waiting.values()):
+            if places := self._places(request.generation):
+                self.cluster.constrain(request, places)
+            else:
+                self.cluster.ended(request.generation, moves=True)
+                self._hold(request.generation)
+
+    def _submit(self, generation: Generation, member: Member) -> None:
         request = generation.log.next_attempt()
+        if not generation.faithful:
+            self._statistics.inexact_replays += 1
+            generation.origin = member.info
         generation.member = member
         generation.replica = member.replica
         generation.fruitless += 1
         member.streams[request.id] = generation
         self._statistics.replayed_tokens += len(request.output)
-        self._dispatcher.assigned(member.key, request.id, decision.uncached, prompt)
-        if log.isEnabledFor(logging.DEBUG):
-            where = {"request_id": request.id, "replica": member.replica}
-            log.debug("dispatched: %s", decision.explain(), extra=where)
         member.send(Submit(request))
 
     def _hold(self, generation: Generation) -> None:
@@ -193,14 +213,14 @@ class Streams:
             self._held[generation.log.id] = generation
             generation.listener.advanced()
 
-    def _detach(self, generation: Generation, *, abort: bool) -> None:
-        """Take it off its member, or off the held; `abort` tells the member."""
+    def _detach(self, generation: Generation, *, abort: bool, moves: bool = False) -> None:
+        """Take it off its member, the policy, or the held; `abort` tells the member."""
         self._held.pop(generation.log.id, None)
+        self.cluster.ended(generation, moves=moves)
         member, generation.member = generation.member, None
         if member is not None:
             attempt = generation.log.attempt_id
             member.streams.pop(attempt, None)
-            self._dispatcher.settled(member.key, attempt)
             if abort:
                 member.send(Abort(attempt))
 
@@ -223,7 +243,7 @@ class Streams:
     def _began(self, member: Member, generation: Generation, now: float) -> None:
         """The first token of an attempt."""
         generation.fruitless = generation.failures = 0
-        self._dispatcher.settled(member.key, generation.log.attempt_id)
+        self.cluster.began(generation)
         if generation.interrupted_at is not None:
             self._statistics.gap.record(now - generation.interrupted_at)
             generation.interrupted_at = None
@@ -259,6 +279,11 @@ class Streams:
         log.error("request failed: %s", message, extra={"request_id": generation.log.id})
         self._end(generation, outcome)
 
+    def _shed(self, generation: Generation, reason: str) -> None:
+        """The policy refuses it: nothing of it was computed yet."""
+        generation.error, generation.shed = reason, True
+        self._end(generation, "shed")
+
     def _end(self, generation: Generation, outcome: str) -> None:
         generation.over = True
         self.live -= 1
@@ -266,6 +291,8 @@ class Streams:
             self.waiting -= 1
         self._statistics.ended[outcome] += 1
         self._statistics.duration.record(self._clock() - generation.created)
+        if self._recorder is not None:
+            self._recorder.request(generation, outcome)
         generation.listener.advanced()
 
 

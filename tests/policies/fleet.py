@@ -25,6 +25,7 @@ class Ask:
     deadline: float | None = None
     tenant: str = ""
     workflow: str = ""
+    places: frozenset[int] | None = None
     emitted: int = 0
     engine: int | None = None
     note: object = None

@@ -93,6 +93,8 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
     """Prompt tokens admitted or waiting that are not yet computed."""
     context: int = 0
     """Tokens of KV held by running sequences."""
+    decoding: int = 0
+    """Running sequences past their prefill."""
 
 
 class StepEvent(msgspec.Struct, frozen=True, array_like=True):
@@ -125,6 +127,8 @@ class EngineInfo(msgspec.Struct, frozen=True, array_like=True):
     """`exact`: a row's logits depend on its own tokens only, bit for bit, checked at start-up."""
     step_floor_seconds: float = 0.0
     """The fastest decode step measured at start-up: no inter-token objective below it can be met."""
+    max_step_tokens: int = 0
+    """Tokens that it computes in one step at most; 0 where it does not say."""
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):

@@ -70,6 +70,16 @@ class Call:
         return next((choice.generation.error for choice in self.choices if choice.generation.error), None)
 
     @property
+    def shed(self) -> bool:
+        """Refused before it began, because not all that waits could be in time."""
+        return any(choice.generation.shed for choice in self.choices)
+
+    @property
+    def predicted_wait(self) -> float:
+        """Seconds after which a new request may expect its turn."""
+        return self._fleet.predicted_wait()
+
+    @property
     def held(self) -> bool:
         """Waiting for a replica."""
         return any(choice.generation.held for choice in self.choices)

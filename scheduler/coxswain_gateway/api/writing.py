@@ -11,7 +11,7 @@ import time
 from aiohttp import web
 
 from coxswain_gateway.api.calls import Call
-from coxswain_gateway.api.errors import APIError, Unavailable
+from coxswain_gateway.api.errors import APIError, Overloaded, Unavailable
 from coxswain_gateway.api.shapes import COMMENT, DONE, Shape
 
 _HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -69,6 +69,8 @@ def _ending(call: Call, shape: Shape) -> bytes:
 
 
 def _failure(call: Call) -> APIError:
+    if call.shed:
+        return Overloaded(f"too much is asked at once: {call.error}", retry_after=call.predicted_wait)
     message = f"the request could not be completed: {call.error}"
     if any(choice.generation.failures for choice in call.choices):
         return APIError(message, status=500, code="engine_error")

@@ -54,6 +54,10 @@ class Request(Protocol):
     @property
     def workflow(self) -> str: ...
     @property
+    def places(self) -> frozenset[int] | None:
+        """Engines that it may go to, such as those that continue it bit for bit; None for all. It changes with them."""
+
+    @property
     def emitted(self) -> int:
         """Output tokens seen so far, counted up to now."""
 

@@ -19,6 +19,8 @@ _fresh = count(-1, -1)
 class SimRequest:
     """Implements `policies.interface.Request`."""
 
+    places: frozenset[int] | None = None
+
     __slots__ = (
         "arrival",
         "at",

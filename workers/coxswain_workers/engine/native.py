@@ -97,6 +97,7 @@ class NativeEngine:
             total_blocks=self._pool.size,
             pending_prefill=sum(sequence.pending for sequence in self._batcher.sequences() if sequence.pending > 1),
             context=sum(sequence.computed for sequence in running),
+            decoding=len(running) - len(self._batcher.prefilling),
         )
 
     def reusable_blocks(self) -> tuple[int, ...]:
@@ -156,6 +157,7 @@ def load_native(path: str | Path, options: EngineOptions) -> NativeEngine:
         accelerator=options.device,
         features=frozenset({"exact"} if exact else ()),
         step_floor_seconds=measure_step_floor(runner),
+        max_step_tokens=options.max_step_tokens,
     )
     return NativeEngine(runner, info, options)
 

@@ -1,0 +1,182 @@
+"""The replicas as a policy sees them: what they last reported, and what was sent to them since."""
+
+from __future__ import annotations
+
+from coxswain_gateway.generation import Generation
+from coxswain_gateway.members import Member
+from coxswain_protocol.messages import Load, StepEvent
+from coxswain_scheduler.costs import StepCost
+from coxswain_scheduler.costs.timing import Work
+from coxswain_scheduler.policies.interface import Role
+
+
+class LiveRequest:
+    """Implements `policies.interface.Request`: one attempt to place a generation."""
+
+    __slots__ = (
+        "arrival", "by_size", "cached", "engine", "generation", "hashes", "id", "note", "over", "places",
+        "prompt_tokens",
+    )  # fmt: skip
+
+    priority = 0
+    deadline: float | None = None
+    tenant = ""
+    workflow = ""
+
+    def __init__(self, id: int, generation: Generation, hashes: dict[int, list[int]]) -> None:  # noqa: A002
+        self.id = id
+        self.generation = generation
+        self.arrival = generation.created
+        self.prompt_tokens = len(generation.log.prompt)
+        self.by_size = hashes
+        self.hashes = next(iter(hashes.values()), [])
+        self.places: frozenset[int] | None = None
+        self.engine: int | None = None
+        self.cached = 0
+        """Tokens that the engine held when it was sent there."""
+        self.note: object = None
+        self.over = False
+        """Ended or withdrawn: the policy may still have it in a queue."""
+
+    @property
+    def emitted(self) -> int:
+        return len(self.generation.log.output)
+
+    @property
+    def tokens(self) -> int:
+        """To be computed before its next token: prompt and output so far."""
+        return self.prompt_tokens + self.emitted
+
+
+class Now:
+    """The policy's time, in seconds: it stands still during a call to the policy."""
+
+    __slots__ = ("now",)
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+
+class LiveEngine:
+    """Implements `policies.interface.Engine`: one member while it can be sent work.
+
+    A request that was sent counts as waiting until a step can have taken it in: it reaches the engine while step n runs
+    at the earliest, and is in step n + 1; an idle engine takes it into the next step.
+    """
+
+    def __init__(self, id: int, member: Member, timing: StepCost, *, seat: int, time: Now) -> None:  # noqa: A002
+        self.id = id
+        self.member = member
+        self.timing = timing
+        self.seat = seat
+        """Its bit in the index of prefixes."""
+        self.role: Role = "Serve"
+        self.preemptions = 0
+        self.requests: list[LiveRequest] = []
+        self._time = time
+        self._load = Load()
+        self._step = 0
+        self._stepped_at = 0.0
+        self._sent: dict[int, tuple[LiveRequest, int]] = {}
+        """Requests that no report can contain yet, with the step that will."""
+
+    @property
+    def accelerator(self) -> str:
+        return self.member.info.accelerator
+
+    @property
+    def total_blocks(self) -> int:
+        return self.member.info.num_blocks
+
+    @property
+    def block_size(self) -> int:
+        return self.member.info.block_size
+
+    @property
+    def max_num_seqs(self) -> int:
+        return self.member.info.max_num_seqs
+
+    @property
+    def step_tokens(self) -> int:
+        return self.member.info.max_step_tokens or self.timing.largest_prefill
+
+    @property
+    def running(self) -> int:
+        return self._load.running
+
+    @property
+    def waiting(self) -> int:
+        return self._load.waiting + len(self._sent)
+
+    @property
+    def decoding(self) -> int:
+        return self._load.decoding
+
+    @property
+    def pending_prefill(self) -> int:
+        return self._load.pending_prefill + sum(request.tokens - request.cached for request, _ in self._sent.values())
+
+    @property
+    def context(self) -> int:
+        return self._load.context
+
+    @property
+    def free_blocks(self) -> int:
+        return self._load.free_blocks if self._load.total_blocks else self.total_blocks
+
+    @property
+    def waiting_blocks(self) -> int:
+        size = self.block_size
+        queued = self._load.pending_prefill // size if self._load.waiting else 0
+        return queued + sum(-(-request.tokens // size) for request, _ in self._sent.values())
+
+    @property
+    def busy_until(self) -> float:
+        if not (self.running or self.waiting) or self._time.now <= self._stepped_at:
+            return self._time.now
+        prefill = min(self.pending_prefill, self.step_tokens)
+        work = Work(prefill, prefill * (prefill + 1) // 2, self.decoding, self.context if self.decoding else 0)
+        return max(self._time.now, self._stepped_at + self.timing.seconds(work))
+
+    def sent(self, request: LiveRequest) -> None:
+        """A request is on its way to it."""
+        idle = not (self.running or self.waiting)
+        self.requests.append(request)
+        self._sent[request.id] = (request, self._step + (1 if idle else 2))
+
+    def left(self, request: LiveRequest) -> None:
+        """A request has ended here, or goes elsewhere."""
+        self._sent.pop(request.id, None)
+        if request in self.requests:
+            self.requests.remove(request)
+
+    def began(self, request: LiveRequest) -> None:
+        """A request has its first token from here."""
+        self._sent.pop(request.id, None)
+
+    def reported(self, load: Load) -> bool:
+        """Its own account of its load; whether that is another than the one before."""
+        before, self._load = self._load, load
+        return _shape(before) != _shape(load)
+
+    def stepped(self, event: StepEvent, load: Load) -> bool:
+        """It has finished a step; whether its batch is another than before."""
+        admitted = [request for request, step in self._sent.values() if step <= event.number]
+        changed = self.reported(load) or bool(admitted or event.prefill_tokens or event.preemptions)
+        self._step, self._stepped_at = event.number, self._time.now
+        self.preemptions += event.preemptions
+        self.timing.observe(event)
+        for request in admitted:
+            del self._sent[request.id]
+        return changed
+
+    def predicted_wait(self) -> float:
+        """Seconds until what it has to prefill is computed."""
+        return self.timing.prefill(self.pending_prefill, step_seconds=self._decode_step())
+
+    def _decode_step(self) -> float:
+        return self.timing.seconds(Work(decodes=self.decoding + 1, context=self.context))
+
+
+def _shape(load: Load) -> tuple[int, int, int, bool]:
+    return load.running, load.waiting, load.decoding, load.pending_prefill > 0
