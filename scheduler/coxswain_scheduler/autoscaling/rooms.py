@@ -15,6 +15,8 @@ from coxswain_scheduler.policies.interface import Cluster, Engine, Request
 
 _KV_FULL = 0.92
 """Share of an engine's blocks up to which it is given requests; the rest is for the growth of those it runs."""
+_LAST_SHARE = 0.2
+"""Of the TTFT objective: for the step under way in the engine, and for the prompts before it there."""
 _STEP_FULL = 0.97
 """Share of the inter-token objective that a decode step may take."""
 
@@ -103,12 +105,20 @@ class Rooms:
         return Load(fullness, sequences, blocks)
 
     def _drain(self) -> None:
-        now, ttft = self._cluster.now, self._cluster.objectives.ttft
-        while self._fresh and now - self._fresh[0].arrival > ttft:
+        while self._fresh and self._is_late(self._fresh[0]):
             self._late.append(self._fresh.popleft())
         for queue in (self._fresh, self._late):
             while queue and self._loads and self._dispatch(queue[0]):
                 queue.popleft()
+
+    def _is_late(self, request: Request) -> bool:
+        """Whether its first token can no longer be expected in time."""
+        waited, ttft = self._cluster.now - request.arrival, self._cluster.objectives.ttft
+        if waited < (1.0 - _LAST_SHARE) * ttft / 2 or not self._cluster.engines:
+            return False
+        timing = next(iter(self._cluster.engines.values())).timing
+        tokens = request.prompt_tokens
+        return waited + timing.seconds(Work(tokens, tokens * (tokens + 1) // 2)) > (1.0 - _LAST_SHARE) * ttft
 
     def _dispatch(self, request: Request) -> bool:
         """To the least full engine, if it is not too full with this request, or empty."""

@@ -105,7 +105,7 @@ class Scaled:
             self.inner.arrived(self._held.popleft())
         if self._surplus:
             self._surplus -= 1
-            self._stop()
+            self._stop(1)
 
     def lost(self, engine: int) -> None:
         """An engine died."""
@@ -162,19 +162,19 @@ class Scaled:
             else:
                 self._starting += 1
                 self.cluster.start()
-        for _ in range(have - wanted):
-            if self._starting > self._surplus:
-                self._surplus += 1
-            else:
-                self._stop()
+        too_many = max(0, have - wanted)
+        not_yet = min(too_many, self._starting - self._surplus)
+        self._surplus += not_yet
+        self._stop(too_many - not_yet)
         self.counts.append((self.cluster.now, len(self.cluster.engines), self._starting))
 
-    def _stop(self) -> None:
-        """Have the emptiest engine leave, and empty it."""
-        engine = max(self.cluster.engines.values(), key=lambda engine: (engine.free_blocks, -engine.id))
-        requests = list(engine.requests)
-        self.cluster.stop(engine.id)
-        self.inner.lost(engine.id)
+    def _stop(self, number: int) -> None:
+        """Have the emptiest engines leave: all of them first, so that nothing moves from one to the other."""
+        emptiest = sorted(self.cluster.engines.values(), key=lambda engine: (-engine.free_blocks, engine.id))[:number]
+        requests = [request for engine in emptiest for request in engine.requests]
+        for engine in emptiest:
+            self.cluster.stop(engine.id)
+            self.inner.lost(engine.id)
         free = {other.id: other.free_blocks - other.waiting_blocks for other in self.cluster.engines.values()}
         for request in requests:
             self._evacuate(request, free)
