@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from coxswain_scheduler.policies.interface import Engine, Request
 
 _HISTORY = 500
+_TOGETHER = 0.4
+"""Share of what all answers are still to get that is planned for: while some grow, others end."""
 _GUESS_TOKENS = 256.0
 """An answer, before any has ended."""
 
@@ -25,18 +27,26 @@ class Answers:
     def __init__(self) -> None:
         self._recent: deque[int] = deque(maxlen=_HISTORY)
         self._total = 0
+        self._squares = 0
 
     def ended(self, tokens: int) -> None:
         """Learn from an answer that is complete."""
         if len(self._recent) == _HISTORY:
             self._total -= self._recent[0]
+            self._squares -= self._recent[0] ** 2
         self._recent.append(tokens)
         self._total += tokens
+        self._squares += tokens**2
 
     @property
     def mean(self) -> float:
         """Tokens of a whole answer."""
         return self._total / len(self._recent) if self._recent else _GUESS_TOKENS
+
+    @property
+    def remaining(self) -> float:
+        """Tokens that an answer met at any moment is still to get: long answers are met more often (renewal theory)."""
+        return self._squares / (2 * self._total) if self._total else _GUESS_TOKENS / 2
 
 
 class Packing:
@@ -91,7 +101,7 @@ class Packing:
         count = len(self.decoding[engine.id])
         if count >= engine.max_num_seqs:
             return -1
-        growth = int((count + 1) * self.answers.mean / 2) // engine.block_size + 1
+        growth = int((count + 1) * self.answers.remaining * _TOGETHER) // engine.block_size + 1
         planned = engine.total_blocks - engine.free_blocks + engine.waiting_blocks - beside + blocks + growth
         share = self._full if priority > 0 or not self._urgent[engine.id] else self._full - self._reserved
         left = int(share * engine.total_blocks) - planned

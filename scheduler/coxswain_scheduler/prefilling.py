@@ -24,6 +24,12 @@ _FULL = 1.0
 _LEAST_EARNED = 1e-3
 _LATE = 10.0
 """Seconds that being late costs, on top of how late."""
+_DISTURBANCE = 0.02
+"""What stalling another request for a second costs, in seconds of prefill."""
+_SPREAD, _HASTE = 5.0, 50.0
+"""What a slower decode step costs, in steps; for a high priority."""
+_FULLNESS = 0.3
+"""What a full KV memory costs, in seconds of prefill: those in it are soon preempted."""
 _FEW = 24
 """Seats up to which each is looked at."""
 _SHORT = 8
@@ -33,7 +39,7 @@ _SHORT = 8
 class Seat:
     """One engine as a place to prefill."""
 
-    __slots__ = ("blocks", "credit", "earned", "engine", "free_at", "id", "kind", "looked", "step")
+    __slots__ = ("blocks", "credit", "decoding", "earned", "engine", "free_at", "id", "kind", "looked", "step", "used")
 
     def __init__(self, engine: Engine, kind: dict[int, float]) -> None:
         self.engine = engine
@@ -46,6 +52,9 @@ class Seat:
         """Seconds that its decodes can afford to stall."""
         self.earned = 0.0
         """Seconds of stalls that they save up in each second; 0 where nothing decodes."""
+        self.decoding = 0
+        self.used = 0.0
+        """Share of its KV that sequences hold."""
         self.step = 0.0
         """Seconds of their step."""
         self.blocks = 0
@@ -158,8 +167,8 @@ class Prefilling:
             seconds = self.seconds(seat, tokens - cached, cached)
             start = max(now, seat.free_at if alone else self._affordable(seat, tokens, seconds, now))
             cost = seconds + patience * (start - now)
-            if not alone and job.request.priority > 0:
-                cost += seat.step * 10
+            if not alone:
+                cost += patience * self._toll(seat, seconds, job.request.priority)
             if start + seconds > deadline:
                 cost += _LATE + start + seconds - deadline
             candidates.append(Candidate(seat.id, cached, start - now, seconds, seat.step, cost))
@@ -221,6 +230,11 @@ class Prefilling:
     def _unlist(self, seat: Seat) -> None:
         del self._by_time[bisect_left(self._by_time, (seat.free_at, seat.id))]
 
+    def _toll(self, seat: Seat, seconds: float, priority: int) -> float:
+        """What the decodes there cost the request, and it them."""
+        haste = _HASTE if priority > 0 else _SPREAD
+        return _DISTURBANCE * seat.decoding * seconds + haste * seat.step + _FULLNESS * seat.used
+
     def _affordable(self, seat: Seat, tokens: int, seconds: float, now: float) -> float:
         """When the decodes of an engine can afford the stall of a prefill of so many seconds."""
         if seat.looked != now:
@@ -237,14 +251,15 @@ class Prefilling:
     def _look_at_decodes(self, seat: Seat, now: float) -> None:
         engine, since = seat.engine, seat.looked
         seat.looked = now
-        decoding = engine.decoding
+        seat.decoding = decoding = engine.decoding
         if not decoding:
-            seat.credit, seat.earned, seat.step = self._stall, 0.0, 0.0
+            seat.credit, seat.earned, seat.step, seat.used = self._stall, 0.0, 0.0, 0.0
             return
         seat.step = engine.timing.decode_seconds(decoding, engine.context, 1)
         seat.earned = max(_LEAST_EARNED, 1.0 - seat.step / self._target)
         seat.credit = min(self._stall, seat.credit + (now - since) * seat.earned)
         seat.blocks = self.blocks_left(engine)
+        seat.used = 1.0 - engine.free_blocks / engine.total_blocks
 
     def blocks_left(self, engine: Engine) -> int:
         """Replaced by whoever knows what the engine's decodes will grow to."""

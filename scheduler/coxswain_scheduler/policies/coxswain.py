@@ -9,11 +9,15 @@
   below its floor. What cannot be in time any more is refused while others wait for the engine, and served otherwise.
 - A high priority goes first, and decodes where others leave room; batch work (a negative priority) fills the gaps,
   grouped by prefix, and is paused with its KV when its neighbours' steps become too long.
-- Where KV cannot travel, or would travel longer than it takes to compute, requests decode where they were prefilled.
+- All this is for traffic whose prompts take a good part of the engines' time. Where they hardly matter, and where KV
+  cannot travel (or travels longer than it takes to compute), requests decode where they were prefilled, on the engine
+  that they disturb least, and move only when its KV runs out (`migration`).
 """
 
 from __future__ import annotations
 
+from coxswain_scheduler.demand import Demand
+from coxswain_scheduler.migration import Movable, Pairing, Worker, Workers
 from coxswain_scheduler.packing import Packing
 from coxswain_scheduler.policies.interface import Cluster, Engine, Request
 from coxswain_scheduler.prefilling import Prefilling, Seat
@@ -23,6 +27,12 @@ _STALE_SECONDS = 0.3
 """After which it is asked again what the engines hold of a waiting prompt."""
 _TYPICAL_PROMPT = 4096
 """Tokens of a prompt by which computing KV is compared with sending it."""
+_PREFILL_SHARE = (0.28, 0.35)
+"""Share of the demand that is prefill: below, the two go together; above, apart, for then they disturb each other."""
+_PRESSURE = (0.03, 0.05)
+"""Share of the fleet that is in demand, likewise: what hardly does anything is left as it is."""
+_LASTS_STEPS = 100
+"""An engine whose KV lasts for more steps is no reason to look for migrations."""
 
 
 class Coxswain:
@@ -76,7 +86,8 @@ class Coxswain:
             cluster, patience=self._patience, fill=self._fill, stall=self._stall, pace=self._pace
         )
         self.prefilling.blocks_left = lambda engine: self.packing.room(engine, 0, 0)  # type: ignore[method-assign]
-        self.travels = False
+        self.demand = Demand(full=self._full)
+        self.can_separate = self.separate = False
         for engine in cluster.engines.values():
             self._seat(engine)
 
@@ -116,9 +127,13 @@ class Coxswain:
 
     def tick(self) -> None:
         engines = self.cluster.engines
-        if self.travels:
+        if self.can_separate:
+            self._reconsider()
+        if self.separate:
             for request, target in self.packing.gather(engines.values()):
                 self._move(request, target)
+        elif self.can_separate:
+            self._balance()
         for engine in engines.values():
             self._relieve(engine)
         self._serve_idle()
@@ -130,7 +145,7 @@ class Coxswain:
         self.prefilling.drop(engine)
         self.packing.drop(engine)
         self.held = [request for request in self.held if request.engine is not None]
-        self._check_travel()
+        self._check_link()
 
     def explain(self, request: Request) -> str:
         job = request.note
@@ -143,19 +158,48 @@ class Coxswain:
     def _seat(self, engine: Engine) -> Seat:
         self.packing.add(engine.id)
         seat = self.prefilling.add(engine)
-        self._check_travel()
-        engine.role = "Prefill" if self.travels else "Serve"
+        self._check_link()
+        engine.role = "Prefill" if self.separate else "Serve"
         return seat
 
-    def _check_travel(self) -> None:
-        """Prefill and decode on different engines, if there are several and KV is sent sooner than computed."""
-        seats = self.prefilling.seats
-        link = self.cluster.link_bytes_per_second
-        if len(seats) < 2 or not link:
-            self.travels = False
+    def _check_link(self) -> None:
+        """Prefill and decode can be apart if there are several engines and KV is sent sooner than computed."""
+        seats, link = self.prefilling.seats, self.cluster.link_bytes_per_second
+        self.can_separate = False
+        if len(seats) > 1 and link:
+            sending = _TYPICAL_PROMPT * self.cluster.kv_bytes_per_token / link
+            computing = min(self.prefilling.seconds(seat, _TYPICAL_PROMPT, 0) for seat in seats.values())
+            self.can_separate = sending < computing
+        if not self.can_separate:
+            self._unite()
+
+    def _reconsider(self) -> None:
+        """Whether prefill and decode are to be apart."""
+        now, engines = self.cluster.now, self.cluster.engines
+        prefill, decode = self.demand.of_prefill(now), self.demand.of_decode(engines.values())
+        pressure, share = (prefill + decode) / len(engines), prefill / max(prefill + decode, 1e-9)
+        if pressure < _PRESSURE[0] or share < _PREFILL_SHARE[0]:
+            self._unite()
+        elif pressure > _PRESSURE[1] and share > _PREFILL_SHARE[1]:
+            self._part()
+
+    def _part(self) -> None:
+        if self.separate:
             return
-        sending = _TYPICAL_PROMPT * self.cluster.kv_bytes_per_token / link
-        self.travels = sending < min(self.prefilling.seconds(seat, _TYPICAL_PROMPT, 0) for seat in seats.values())
+        self.separate = True
+        for seat in list(self.prefilling.seats.values()):
+            if self.packing.decoding[seat.id]:
+                self.prefilling.close(seat.id)
+            seat.engine.role = "Prefill" if seat.id in self.prefilling.open else "Decode"
+
+    def _unite(self) -> None:
+        if not self.separate:
+            return
+        self.separate = False
+        for seat in self.prefilling.seats.values():
+            seat.engine.role = "Serve"
+            if seat.id not in self.prefilling.open:
+                self.prefilling.reopen(seat)
 
     def _freed(self, engine: int) -> None:
         """Something that decoded there is gone."""
@@ -164,7 +208,7 @@ class Coxswain:
             return
         if engine not in self.prefilling.open and not self.packing.decoding[engine]:
             self.prefilling.reopen(seat)
-            seat.engine.role = "Prefill"
+            seat.engine.role = "Prefill" if self.separate else "Serve"
         if engine in self.prefilling.open:
             self._serve(seat)
 
@@ -176,23 +220,24 @@ class Coxswain:
         due = request.arrival + cluster.objectives.ttft
         if request.deadline is not None:
             due = min(due, request.deadline - self.packing.answers.mean * cluster.objectives.inter_token)
-        if not self.travels:
+        if not self.separate:
             return due - self._reserve
         return due - self._reserve - request.prompt_tokens * cluster.kv_bytes_per_token / cluster.link_bytes_per_second
 
     def _try(self, job: Job) -> bool:
         """Send a job where it is best, if that can begin now."""
-        found = self.prefilling.choose(job, alone=self.travels)
+        found = self.prefilling.choose(job, alone=self.separate)
         if found is None:
             return False
         self._send(job, *found)
         return True
 
     def _send(self, job: Job, seat: Seat, seconds: float) -> None:
-        if not self.travels:
+        if not self.separate:
             self.packing.placed(job.request, seat.id)
-        self.prefilling.given(seat, seconds, alone=self.travels)
-        self.cluster.dispatch(job.request, seat.id, hold=self.travels, rank=job.latest)
+        self.prefilling.given(seat, seconds, alone=self.separate)
+        self.demand.prefill(seconds, self.cluster.now)
+        self.cluster.dispatch(job.request, seat.id, hold=self.separate, rank=job.latest)
 
     def _serve(self, seat: Seat) -> None:
         """Give an engine that is free the prompts for which it is the best place, and then batch work."""
@@ -252,11 +297,11 @@ class Coxswain:
     def _place(self, request: Request) -> bool:
         target = self.packing.best(request, self.cluster.engines.values())
         if target is None:
-            if len(self.prefilling.open) < 2:
+            if len(self.prefilling.open) < 2 and self.separate:
                 return False
             target = self._new_decoder(request)
         self.packing.placed(request, target.id)
-        if self.prefilling.close(target.id):
+        if self.separate and self.prefilling.close(target.id):
             target.role = "Decode"
         self.cluster.place(request, target.id)
         self._relieve(target)
@@ -276,6 +321,51 @@ class Coxswain:
         self.packing.placed(request, target.id)
         self.cluster.move(request, target.id)
         self._freed(source)
+
+    def _balance(self) -> None:
+        """Migrate away from engines whose KV runs out."""
+        engines = list(self.cluster.engines.values())
+        if not any(self._runs_out(engine) for engine in engines):
+            return
+        pairing = Pairing(
+            block_size=engines[0].block_size,
+            kv_bytes_per_token=self.cluster.kv_bytes_per_token,
+            link_bytes_per_second=self.cluster.link_bytes_per_second,
+        )
+        for move in pairing.pair(Workers(map(self._worker, engines)), lambda number: self._movable(engines[number])):
+            assert isinstance(move.request, int)
+            request = self.packing.decoding[engines[move.source].id].get(move.request)
+            if request is not None and request.engine == engines[move.source].id:
+                self._move(request, engines[move.destination])
+
+    @staticmethod
+    def _runs_out(engine: Engine) -> bool:
+        if engine.waiting:
+            return True
+        running = engine.running
+        return running > 0 and engine.free_blocks * engine.block_size < _LASTS_STEPS * running
+
+    def _worker(self, engine: Engine) -> Worker:
+        running, waiting = engine.running, engine.waiting
+        return Worker(
+            free_blocks=engine.free_blocks,
+            total_blocks=engine.total_blocks,
+            running=running,
+            waiting=waiting,
+            wanted_blocks=engine.waiting_blocks // waiting if waiting else 0,
+            wanted_priority=0,
+            step_seconds=engine.timing.decode_seconds(max(1, engine.decoding), max(1, engine.context), 1),
+            token_seconds=self.prefilling.seconds(self.prefilling.seats[engine.id], _TYPICAL_PROMPT, 0)
+            / _TYPICAL_PROMPT,
+        )
+
+    def _movable(self, engine: Engine) -> list[Movable]:
+        requests = [each for each in self.packing.decoding[engine.id].values() if each.emitted and each.priority <= 0]
+        movable = [
+            Movable(request=each.id, tokens=each.prompt_tokens + each.emitted, priority=each.priority)
+            for each in requests
+        ]
+        return sorted(movable, key=lambda one: (one.priority, one.tokens))
 
     def _relieve(self, engine: Engine) -> None:
         pause, resume = self.packing.relieve(engine)

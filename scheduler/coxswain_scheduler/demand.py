@@ -1,0 +1,43 @@
+"""How much of a fleet the traffic of the moment takes, and for what: prefilling, or holding the KV of decodes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from coxswain_scheduler.policies.interface import Engine
+
+_MEMORY_SECONDS = 20.0
+"""A prefill counts for about so long."""
+
+
+class Demand:
+    """In engines: 1.0 is one engine that does nothing else."""
+
+    def __init__(self, *, full: float) -> None:
+        """`full`: the share of an engine's KV that decodes may fill."""
+        self._full = full
+        self._seconds = 0.0
+        self._at = 0.0
+
+    def prefill(self, seconds: float, now: float) -> None:
+        """A prefill of so many seconds begins."""
+        self._fade(now)
+        self._seconds += seconds
+
+    def of_prefill(self, now: float) -> float:
+        """Engines that prefill all the time."""
+        self._fade(now)
+        return self._seconds / _MEMORY_SECONDS
+
+    def of_decode(self, engines: Iterable[Engine]) -> float:
+        """Engines that the KV of the decodes would fill."""
+        return sum(
+            engine.context / (self._full * engine.total_blocks * engine.block_size)
+            for engine in engines
+            if engine.decoding
+        )
+
+    def _fade(self, now: float) -> None:
+        self._seconds *= math.exp((self._at - now) / _MEMORY_SECONDS)
+        self._at = now
