@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from coxswain_scheduler.batching.batch import Batch, Entry, Limits
 from coxswain_scheduler.batching.holdings import Holdings
-from coxswain_scheduler.batching.pool import BlockPool
+from coxswain_scheduler.batching.pool import BlockPool, Prefix
 from coxswain_scheduler.batching.sequence import Sequence
 
 S = TypeVar("S", bound=Sequence)
@@ -51,6 +51,17 @@ class Batcher(Generic[S]):
     def add(self, sequence: S) -> None:
         """Queue a sequence that `fits`."""
         self.waiting.insert(bisect_right(self.waiting, sequence.rank, key=_RANK), sequence)
+
+    def reserve(self, sequence: S) -> bool:
+        """Admit a sequence whose KV is to arrive at once, past the queue; between two steps. False without room."""
+        if len(self.running) >= self.limits.max_num_seqs or (reused := self._holdings.find(sequence)) is None:
+            return False
+        self._await_kv(sequence, reused)
+        return True
+
+    def extend(self, sequence: S) -> bool:
+        """Hold blocks for all tokens of a sequence that is aside; False where there are not enough."""
+        return self._holdings.extend(sequence, sequence.length)
 
     def remove(self, id: str) -> S | None:  # noqa: A002
         """Take a finished or aborted sequence out and free its blocks; None when there is none of that id."""
@@ -205,10 +216,11 @@ class Batcher(Generic[S]):
             if (reused := self._holdings.find(sequence)) is None:
                 return
             del self.waiting[0]
-            self._holdings.begin(sequence, reused)
             if sequence.arriving:
-                self._await_kv(sequence, batch)
+                self._await_kv(sequence, reused)
+                batch.arriving.append(sequence)
                 continue
+            self._holdings.begin(sequence, reused)
             self.running[sequence.id] = sequence
             self.prefilling[sequence.id] = sequence
             count = min(sequence.pending, budget)
@@ -216,12 +228,12 @@ class Batcher(Generic[S]):
             self._enter(sequence, count, batch)
             budget -= count
 
-    def _await_kv(self, sequence: S, batch: Batch[S]) -> None:
+    def _await_kv(self, sequence: S, reused: Prefix) -> None:
+        self._holdings.begin(sequence, reused)
         self._holdings.extend(sequence, sequence.length)
         sequence.computed = sequence.arriving
         self._holdings.register(sequence)
         self.aside[sequence.id] = sequence
-        batch.arriving.append(sequence)
 
     @staticmethod
     def _enter(sequence: S, count: int, batch: Batch[S]) -> None:

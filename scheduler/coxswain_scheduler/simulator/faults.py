@@ -21,53 +21,48 @@ class Faults:
         """Put them into the calendar."""
         happen = {"Kill": self._break, "Partition": self._break, "Slow": self._slow}
         for fault in self._simulation.setup.faults:
-            self._simulation.at(fault.at, happen[fault.kind], fault)
+            self._simulation.calendar.at(fault.at, happen[fault.kind], fault)
 
     def _slow(self, fault: Fault) -> None:
-        if (engine := self._simulation.fleet.get(fault.engine)) is not None:
-            self._set_speed(engine, fault.factor)
-            self._simulation.at(self._simulation.now + fault.seconds, lambda _: self._set_speed(engine, 1.0), None)
-
-    def _set_speed(self, engine: SimEngine, factor: float) -> None:
-        """From the next step on."""
-
-        def change() -> None:
-            engine.slow = factor
-
-        if engine.busy:
-            engine.departures.append(change)
-            engine.cut()
-        else:
-            change()
+        if (engine := self._simulation.fleet.living.get(fault.engine)) is not None:
+            calendar = self._simulation.calendar
+            _set_speed(engine, fault.factor)
+            calendar.at(calendar.now + fault.seconds, lambda _: _set_speed(engine, 1.0))
 
     def _break(self, fault: Fault) -> None:
         """The engine falls silent; what its streams have got by now is all they get from it."""
-        simulation = self._simulation
-        engine = simulation.fleet.get(fault.engine)
-        if engine is None:
+        calendar = self._simulation.calendar
+        engine = self._simulation.fleet.living.get(fault.engine)
+        if engine is None or engine.silent:
             return
-        engine._settle_run()
-        engine.version += 1
-        engine.busy = True
-        engine.silent = True
-        simulation.at(simulation.now + fault.detection_seconds, lambda _: self._take_for_lost(engine), None)
+        engine.fall_silent()
+        found = calendar.now + fault.detection_seconds
         away = fault.seconds if fault.kind == "Partition" else engine.spec.startup_seconds
-        since = simulation.now
-        back = simulation.now + max(fault.detection_seconds, away)
-        simulation.at(back, lambda _: simulation._join(engine.spec, since=since), None)
+        calendar.at(found, lambda _: self._take_for_lost(engine))
+        if not engine.leaving:
+            back = max(found, calendar.now + away)
+            calendar.at(back, lambda _: self._simulation.join(engine.spec, since=found))
 
     def _take_for_lost(self, engine: SimEngine) -> None:
         simulation = self._simulation
-        requests = [request for request in engine.requests if request.at is engine]
-        simulation.remove(engine)
-        for request in requests:
-            if migration := simulation.migrations.get(request.id):
+        simulation.fleet.remove(engine)
+        for migration in list(simulation.migrations.values()):
+            if migration.involves(engine):
                 migration.abandon()
+        requests = [request for request in engine.requests if request.at is engine]
+        for request in requests:
             assert request.sequence is not None
-            request.settled = request.sequence.length - request.prompt_tokens
-            simulation.links.release(request.sequence)
-            request.at = request.sequence = None
-            request.hold = False
+            simulation.handovers.release(request.sequence)
+            request.leave()
         simulation.policy.lost(engine.id)
         for request in requests:
-            simulation.policy.arrived(request)
+            simulation.offer(request)
+
+
+def _set_speed(engine: SimEngine, factor: float) -> None:
+    """From the next step on."""
+
+    def change() -> None:
+        engine.slow = factor
+
+    engine.between_steps(change)

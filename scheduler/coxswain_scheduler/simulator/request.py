@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Items
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from coxswain_scheduler.batching import Sequence
+from coxswain_scheduler.simulator.results import Outcome
 from coxswain_scheduler.simulator.trace import TraceRequest
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 _fresh = count(-1, -1)
 """Names for blocks that no other request can have: what engines generate is random to everybody else."""
+
+
+Aside = Literal["Held", "Arriving", "Paused", "Leaving"]
 
 
 class SimRequest:
@@ -27,6 +31,7 @@ class SimRequest:
         "cached",
         "deadline",
         "ended",
+        "failed",
         "first_token",
         "hashes",
         "hold",
@@ -34,6 +39,7 @@ class SimRequest:
         "last_token",
         "moves",
         "note",
+        "offered",
         "output_tokens",
         "priority",
         "prompt_tokens",
@@ -68,8 +74,16 @@ class SimRequest:
         self.last_token = arrival
         self.ended: float | None = None
         self.shed: str | None = None
+        self.failed: str | None = None
+        self.offered = False
+        """Whether it is with the policy, in no engine."""
         self.moves = 0
         self.retries = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.ended is not None or self.shed is not None or self.failed is not None
 
     @property
     def engine(self) -> int | None:
@@ -83,11 +97,43 @@ class SimRequest:
             return self.settled
         return self.sequence.length - self.prompt_tokens + self.at.steps_of(self.sequence)
 
+    def leave(self) -> None:
+        """It is in no engine any more; what it has emitted stays emitted."""
+        self.settled = self.emitted
+        self.at = self.sequence = None
+        self.hold = False
+
+    def arrive_at(self, now: float) -> None:
+        """A stage of a workflow: its time counts from here."""
+        self.arrival = self.last_token = now
+        if self.trace.deadline is not None:
+            self.deadline = now + self.trace.deadline
+
+    def outcome(self) -> Outcome:
+        """What its client saw."""
+        return Outcome(
+            id=self.id,
+            arrival=self.arrival,
+            prompt_tokens=self.prompt_tokens,
+            output_tokens=self.output_tokens,
+            emitted=self.emitted,
+            priority=self.priority,
+            tenant=self.tenant,
+            workflow=self.workflow,
+            cached=self.cached or 0,
+            first_token=self.first_token,
+            ended=self.ended,
+            shed=self.shed,
+            failed=self.failed,
+            moves=self.moves,
+            deadline=self.deadline,
+        )
+
 
 class SimSequence(Sequence):
     """A request's sequence in one engine: counted, with the names of the prompt's blocks from the trace."""
 
-    __slots__ = ("ends_at_step", "request")
+    __slots__ = ("aside", "ends_at_step", "request")
 
     def __init__(self, request: SimRequest, *, block_size: int, rank: float) -> None:
         super().__init__(
@@ -98,9 +144,20 @@ class SimSequence(Sequence):
             rank=rank,
         )
         self.request = request
+        self.aside: Aside | None = None
+        """Why it is set aside; None where it is not, or waits for nothing but a place."""
         self.ends_at_step = -1
         """The engine's decode step with which it will be complete, while it decodes."""
         self._hashes = list(request.hashes)
+
+    @property
+    def decodes(self) -> bool:
+        """Whether it gets a token in every step."""
+        return self.ends_at_step >= 0
+
+    def name_as(self, other: SimSequence) -> None:
+        """It is a copy of `other`: so are the blocks that `other` generated."""
+        self._hashes = list(other._hashes)
 
     def _hash(self, block: int) -> int:
         return next(_fresh)

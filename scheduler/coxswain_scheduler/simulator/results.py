@@ -17,6 +17,9 @@ class Outcome:
     arrival: float
     prompt_tokens: int
     output_tokens: int
+    """Of the whole answer."""
+    emitted: int
+    """Of them, those that came."""
     priority: int
     tenant: str
     workflow: str
@@ -26,6 +29,8 @@ class Outcome:
     ended: float | None
     shed: str | None
     """Why it was refused."""
+    failed: str | None
+    """Why its answer broke off."""
     moves: int
     deadline: float | None
 

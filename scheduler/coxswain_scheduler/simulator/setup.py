@@ -48,7 +48,7 @@ class Setup:
 
     engines: tuple[EngineSpec, ...]
     """Those that are there at the start."""
-    objectives: Objectives = Objectives()
+    objectives: Objectives = field(default_factory=Objectives)
     speedup: float = 1.0
     link_bytes_per_second: float = math.inf
     link_latency_seconds: float = 0.0
