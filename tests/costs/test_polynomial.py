@@ -49,8 +49,22 @@ def test_a_run_lasts_as_long_as_its_steps(decodes: int, context: int, steps: int
     assert TIMING.decode_seconds(decodes, context, steps) == pytest.approx(expected, rel=1e-9)
 
 
+def test_sequences_that_share_a_prefix_never_hold_more_than_everything() -> None:
+    full = TIMING.seconds(Work(decodes=8, context=TOTAL))
+    assert full == pytest.approx(0.03401)
+    assert TIMING.seconds(Work(decodes=8, context=2 * TOTAL)) == full
+    assert TIMING.decode_seconds(8, 2 * TOTAL, 100) == pytest.approx(100 * full)
+    assert TIMING.decode_steps(8, 2 * TOTAL, 100.5 * full) == 100
+
+
+@given(decodes=st.integers(1, 256), short=st.integers(0, 9_000), steps=st.integers(0, 400))
+def test_a_run_lasts_as_long_as_its_steps_where_the_kv_fills_up_in_it(decodes: int, short: int, steps: int) -> None:
+    expected = one_by_one(TIMING, decodes, TOTAL - short, steps)
+    assert TIMING.decode_seconds(decodes, TOTAL - short, steps) == pytest.approx(expected, rel=1e-9)
+
+
 @settings(max_examples=300)
-@given(timing=timings, decodes=st.integers(1, 64), context=st.integers(0, 20_000), steps=st.integers(0, 300))
+@given(timing=timings, decodes=st.integers(1, 64), context=st.integers(0, 30_000), steps=st.integers(0, 300))
 def test_a_run_lasts_as_long_as_its_steps_where_some_are_at_the_floor(
     timing: PolynomialTiming, decodes: int, context: int, steps: int
 ) -> None:
@@ -62,7 +76,7 @@ def test_a_run_lasts_as_long_as_its_steps_where_some_are_at_the_floor(
 @given(
     timing=st.just(TIMING) | timings,
     decodes=st.integers(1, 64),
-    context=st.integers(0, 20_000),
+    context=st.integers(0, 30_000) | st.integers(TOTAL - 20_000, TOTAL + 20_000),
     seconds=st.floats(0, 20),
 )
 def test_the_most_steps_within_a_time_fit_and_one_more_does_not(

@@ -1,8 +1,9 @@
 """Timing by two polynomials, as the mocked engine of NVIDIA Dynamo has it.
 
 A step lasts `prefill(n) + decode(p)`: `n` the prompt tokens computed in it, `p` the share of all KV tokens that the
-decoding sequences hold. Prefill is `a·n² + b·n + c` and nothing without prompt tokens; decode is `a·p² + b·p + c`, at
-least one millisecond, and nothing where no sequence decodes. The decode term knows no batch size: that is the model.
+decoding sequences hold, at most 1 (a prefix that several share counts for each). Prefill is `a·n² + b·n + c` and
+nothing without prompt tokens; decode is `a·p² + b·p + c`, at least one millisecond, and nothing where no sequence
+decodes. The decode term knows no batch size: that is the model.
 """
 
 from __future__ import annotations
@@ -59,14 +60,17 @@ class PolynomialTiming:
     def seconds(self, work: Work) -> float:
         """Seconds of one step."""
         prefill = self.prefill(work.prefill_tokens) if work.prefill_tokens else 0.0
-        decode = max(_FLOOR, self.decode(work.context / self.total_tokens)) if work.decodes else 0.0
+        decode = max(_FLOOR, self.decode(min(1.0, work.context / self.total_tokens))) if work.decodes else 0.0
         return prefill + decode
 
     def decode_seconds(self, decodes: int, context: int, steps: int) -> float:
         """Seconds of `steps` decode steps: `context` tokens in the first, `decodes` more in each that follows."""
         if decodes <= 0 or steps <= 0:
             return 0.0
-        return _run(*self._over_steps(decodes, context), steps)
+        growing = self._growing(decodes, context)
+        if steps <= growing:
+            return _run(*self._over_steps(decodes, context), steps)
+        return _run(*self._over_steps(decodes, context), growing) + (steps - growing) * self._full
 
     def decode_steps(self, decodes: int, context: int, seconds: float) -> int:
         """The most such steps that end within `seconds`.
@@ -78,14 +82,24 @@ class PolynomialTiming:
             raise ValueError("decode_steps: needs a sequence that decodes")
         if seconds <= 0:
             return 0
-        a, b, c = self._over_steps(decodes, context)
-        guess = _newton(a, b, c, seconds)
-        for steps in (guess, guess - 1):  # exact, but for rounding and for steps at the floor
-            if _run(a, b, c, steps) <= seconds:
-                if _run(a, b, c, steps + 1) > seconds:
-                    return steps
-                break
-        return _bisection(a, b, c, seconds)
+        over_steps, growing = self._over_steps(decodes, context), self._growing(decodes, context)
+        steps = _most(*over_steps, seconds)
+        if steps < growing:
+            return steps
+        before = _run(*over_steps, growing)
+        more = int((seconds - before) / self._full) + 1
+        while before + more * self._full > seconds:  # at most twice: the quotient is rounded
+            more -= 1
+        return growing + more
+
+    @property
+    def _full(self) -> float:
+        """Seconds of a decode step in which the sequences hold all KV tokens, or more."""
+        return max(_FLOOR, self.decode(1.0))
+
+    def _growing(self, decodes: int, context: int) -> int:
+        """Steps before that."""
+        return max(0, -((context - self.total_tokens) // decodes))
 
     def _over_steps(self, decodes: int, context: int) -> tuple[float, float, float]:
         """The decode polynomial as one of the step's number."""
@@ -102,6 +116,17 @@ def _run(a: float, b: float, c: float, steps: int) -> float:
     excess = c - _FLOOR
     spans = _positive_spans(a, b, excess, steps)
     return steps * _FLOOR + sum(_total(a, b, excess, end) - _total(a, b, excess, start) for start, end in spans)
+
+
+def _most(a: float, b: float, c: float, seconds: float) -> int:
+    """The most steps that end within `seconds`."""
+    guess = _newton(a, b, c, seconds)
+    for steps in (guess, guess - 1):  # exact, but for rounding and for steps at the floor
+        if _run(a, b, c, steps) <= seconds:
+            if _run(a, b, c, steps + 1) > seconds:
+                return steps
+            break
+    return _bisection(a, b, c, seconds)
 
 
 def _newton(a: float, b: float, c: float, seconds: float) -> int:
