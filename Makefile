@@ -7,7 +7,7 @@ NODES ?= 3
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all faults kube lint format bench generate lock cluster-up cluster-down clean
+.PHONY: help setup demo test test-all faults kube lint format bench bench-scheduler generate lock cluster-up cluster-down clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -48,6 +48,9 @@ generate: setup  ## Write the CRD manifests from the models
 
 bench: setup kube  ## Measure, beside the peers; writes benchmarks/results
 	$(BIN)/python -m benchmarks.first_light
+
+bench-scheduler: setup  ## Compare schedulers in the simulator; writes benchmarks/results/scheduler.md (ARGS=--quick: a small one)
+	$(BIN)/python -m benchmarks.scheduler $(ARGS)
 
 lock: setup  ## Pin what pyproject.toml asks for into requirements.txt
 	$(BIN)/uv pip compile -q pyproject.toml --all-extras --no-emit-index-url --no-annotate --custom-compile-command "make lock" -c .ci/constraints.txt -o requirements.txt --upgrade

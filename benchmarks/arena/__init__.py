@@ -1,0 +1,1 @@
+"""The comparison that `make bench-scheduler` runs: policies beside policies, Dynamo beside them, bounds above all."""
