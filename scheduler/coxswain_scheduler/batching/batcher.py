@@ -79,11 +79,12 @@ class Batcher(Generic[S]):
         self.aside[id] = self.running.pop(id)
 
     def resume(self, id: str) -> bool:  # noqa: A002
-        """Run a sequence that was set aside, or whose KV has arrived.
+        """Run a sequence that was set aside, or whose KV has arrived and can be reused from now on.
 
         False where as many run as may: then it is in `Batch.resumed` of the step that has a place for it.
         """
         self.ready.pop(id, None)
+        self._holdings.register(self.aside[id])
         if len(self.running) < self.limits.max_num_seqs:
             self.running[id] = self.aside.pop(id)
             return True
@@ -232,7 +233,6 @@ class Batcher(Generic[S]):
         self._holdings.begin(sequence, reused)
         self._holdings.extend(sequence, sequence.length)
         sequence.computed = sequence.arriving
-        self._holdings.register(sequence)
         self.aside[sequence.id] = sequence
 
     @staticmethod

@@ -1,16 +1,25 @@
-"""What is known of the engines' prefix caches: as they are, or as their KV events told it some time ago."""
+"""What is known of the engines' prefix caches: as they are, or as their KV events told it some time ago.
+
+Of many engines, too, it is what their events told, if only a moment ago: each is not asked for every prompt.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Items
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from coxswain_scheduler.prefixes import PrefixIndex
+from coxswain_scheduler.prefixes import Holders, PrefixIndex
 from coxswain_scheduler.simulator.request import SimRequest
 
 if TYPE_CHECKING:
     from coxswain_scheduler.simulator.engine import SimEngine
     from coxswain_scheduler.simulator.simulation import Simulation
+
+_FEW = 32
+"""Engines up to which each is asked, if what it has to tell takes no time."""
+_held = itemgetter(1)
 
 
 class Caches:
@@ -18,43 +27,61 @@ class Caches:
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
-        self._lag = simulation.setup.kv_event_lag_seconds
+        setup = simulation.setup
+        self._lag = setup.kv_event_lag_seconds or 0.0
+        self.by_events = setup.kv_event_lag_seconds is not None or len(setup.engines) > _FEW
+        """Whether engines tell what they store and give up."""
         self._index = PrefixIndex()
 
     def cached(self, request: SimRequest, engine: SimEngine) -> int:
         """Prompt tokens of `request` that `engine` is known to hold; the last token is always computed."""
         if not request.hashes:
             return 0
-        if self._lag is None:
-            blocks = engine.batcher.pool.match(request.hashes).count
-        else:
-            blocks = self._index.hits(request.hashes).get(engine.id, 0)
-        return _tokens(request, blocks, engine)
+        if self.by_events:
+            return self._told(request).get(engine.id, 0)
+        return _tokens(request, engine.batcher.pool.match(request.hashes).count, engine.block_size)
 
-    def holders(self, request: SimRequest) -> dict[int, int]:
-        """The same for every engine that a policy sees and that holds any."""
-        engines, hashes = self._simulation.fleet.visible, request.hashes
-        if not hashes:
+    def holders(self, request: SimRequest) -> Mapping[int, int]:
+        """The same for every engine that a policy sees and that holds any, those that hold most first."""
+        if not request.hashes:
             return {}
-        if self._lag is None:
-            found = {key: engine.batcher.pool.match(hashes).count for key, engine in engines.items()}
-        else:
-            found = self._index.hits(hashes)
-        tokens = {key: _tokens(request, found.get(key, 0), engine) for key, engine in engines.items()}
-        return {key: count for key, count in tokens.items() if count}
+        if self.by_events:
+            return self._told(request)
+        hashes, most, held = request.hashes, request.prompt_tokens - 1, []
+        for key, engine in self._simulation.fleet.visible.items():
+            if blocks := engine.batcher.pool.match(hashes).count:
+                size = engine.block_size
+                held.append((key, min(blocks, most // size) * size))
+        held.sort(key=_held, reverse=True)
+        return dict(held)
 
     def hear(self, engine: SimEngine) -> None:
         """A step of `engine` has ended: what it tells of its cache is on its way."""
-        if self._lag is None:
+        if not self.by_events:
             return
         stored, removed = engine.batcher.pool.drain_events()
         calendar = self._simulation.calendar
-        if stored or removed:
+        if not self._lag:
+            self._learn(engine, stored, removed)
+        elif stored or removed:
             calendar.at(calendar.now + self._lag, lambda _: self._learn(engine, stored, removed))
 
     def forget(self, engine: SimEngine) -> None:
         """The engine is no more."""
         self._index.drop(engine.id)
+
+    def _told(self, request: SimRequest) -> Holders:
+        """Block names are of one size: that of the engines."""
+        fleet = self._simulation.fleet
+        leaving = [key for key in fleet.living if key not in fleet.visible]
+        seen = ~sum(1 << key for key in leaving)
+        size = self._simulation.setup.engines[0].block_size
+        return Holders(
+            [
+                (_tokens(request, depth, size), mask & seen)
+                for depth, mask in self._index.levels(request.hashes)
+            ]
+        )
 
     def _learn(self, engine: SimEngine, stored: Items[int], removed: Items[int]) -> None:
         """Names below zero are of blocks that nobody else can ask for."""
@@ -63,6 +90,5 @@ class Caches:
             self._index.removed(engine.id, [name for name in removed if name >= 0])
 
 
-def _tokens(request: SimRequest, blocks: int, engine: SimEngine) -> int:
-    size = engine.block_size
+def _tokens(request: SimRequest, blocks: int, size: int) -> int:
     return min(blocks, (request.prompt_tokens - 1) // size) * size

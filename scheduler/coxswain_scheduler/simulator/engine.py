@@ -24,8 +24,8 @@ class SimEngine(Report):
     """What the simulation has an engine do."""
 
     def __init__(self, id: int, spec: EngineSpec, simulation: Simulation, *, since: float) -> None:  # noqa: A002
-        lag = simulation.setup.kv_event_lag_seconds
-        super().__init__(id, spec, calendar=simulation.calendar, gaps=simulation.gaps, events=lag is not None)
+        events = simulation.caches.by_events
+        super().__init__(id, spec, calendar=simulation.calendar, gaps=simulation.gaps, events=events)
         self._simulation = simulation
         self.since = since
         """When it was asked for: from then on it costs."""

@@ -23,7 +23,7 @@ class Handovers:
         self._sources: dict[SimSequence, tuple[SimEngine, SimSequence]] = {}
 
     def begin(self, request: SimRequest, target: SimEngine) -> None:
-        """Queue a request that is on hold in another engine."""
+        """Queue a request that is on hold in another engine. Of a prompt of one token there is nothing to send."""
         source, original = request.at, request.sequence
         assert source is not None and original is not None
         copy = SimSequence(request, block_size=target.block_size, rank=original.rank)
@@ -31,6 +31,8 @@ class Handovers:
         copy.arriving = original.length - 1
         request.at, request.sequence = target, copy
         self._sources[copy] = (source, original)
+        if not copy.arriving:
+            self.release(copy)
         target.batcher.add(copy)
         target.cut()
 

@@ -67,12 +67,15 @@ class Migration:
         self._copy.length = self._sequence.length
         self._copy.arriving = self._sequence.computed
         self._copy.name_as(self._sequence)
-        if self._source.silent or self._target.leaving or not self._target.batcher.reserve(self._copy):
+        if not self._possible() or not self._target.batcher.reserve(self._copy):
             self.abandon()
             return
         self._copy.aside = "Arriving"
         self._send(self._copy.arriving - (self._copy.cached or 0))
         self._sent = self._copy.arriving
+
+    def _possible(self) -> bool:
+        return self._sequence.decodes and not self._source.silent and not self._target.leaving
 
     def _send(self, tokens: int) -> None:
         self._stage += 1
@@ -98,6 +101,9 @@ class Migration:
 
     def _last_stage(self) -> None:
         if self._over:
+            return
+        if not self._sequence.decodes:
+            self.abandon()
             return
         self._source.halt(self._sequence)
         self._halted = True
