@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.arena import tables, verdicts
+from benchmarks.arena import elsewhere, tables, verdicts
 from benchmarks.arena.intervals import Mean
-from benchmarks.arena.runs import LINK_GB_S, Figures, Run, trace_of
+from benchmarks.arena.picture import draw
+from benchmarks.arena.runs import LINK_GB_S, Figures, Run
 from benchmarks.arena.speed import REPEATS, Speed
 from benchmarks.arena.tables import Rows
 from benchmarks.arena.tuning import Choice
@@ -58,9 +58,16 @@ class Findings:
         ]
 
 
-def text(found: Findings, *, picture: str = "") -> str:
-    """The page."""
-    parts = [_head(found), _fidelity(found), *_goodput(found, picture), _reuse(found), _elsewhere(), _micro(found)]
+def text(found: Findings, *, data: str, picture: str) -> str:
+    """The page; `data` and `picture` are the files beside it."""
+    parts = [
+        _head(found, data),
+        _fidelity(found),
+        *_goodput(found, picture),
+        _reuse(found),
+        _elsewhere(),
+        _micro(found),
+    ]
     return "\n".join(part for part in [*parts, _speed(found), _tuning(found)] if part)
 
 
@@ -83,19 +90,6 @@ def raw(found: Findings) -> str:
     return json.dumps(head, indent=1)[:-2] + ',\n "runs": [\n' + lines + "\n]}\n"
 
 
-def draw(found: Findings, target: Path) -> None:
-    """Goodput over rate, mean over the seeds, as a PNG."""
-    from coxswain_simulate.report import draw as drawn
-
-    trace = trace_of("conversation", None)
-    runs = [_drawable(tables.title(name, several), several, len(trace.requests) / trace.seconds)
-            for (name, _, link), several in found.rows.items() if link is None and several]  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="coxswain-bench-") as folder:
-        drawn(runs, Path(folder))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((Path(folder) / "goodput.png").read_bytes())
-
-
 def _runs(found: Findings) -> Iterator[Figures]:
     for _, ours, theirs in found.fidelity:
         yield ours
@@ -104,66 +98,54 @@ def _runs(found: Findings) -> Iterator[Figures]:
         yield from several
 
 
-def _drawable(policy: str, several: Sequence[Figures], rate: float) -> Figures:
-    """What the simulator's report draws, of the mean over the seeds."""
-    one = several[0]
-    return {
-        **one,
-        "title": policy,
-        "trace": "Mooncake conversation",
-        "policy": policy.strip("*"),
-        "engines": 8,
-        "rate": rate * one["speedup"],
-        "objectives": {"ttft_s": 2.0, "inter_token_s": 0.05},
-        "good": round(tables.mean(several, "good").value),
-        "feasible": round(tables.mean(several, "feasible").value),
-        "bound": round(tables.mean(several, "bound").value),
-        "shed": round(tables.mean(several, "shed").value),
-        "curves": {"ttft_s": [], "inter_token_s": []},
-        "load": [],
-    }
+_RULES = """\
+Mooncake's conversation trace, 8 engines with the timing of Dynamo's mocker, first token within 2 s, mean time between
+tokens within 50 ms. A seed moves every arrival by up to a second either way before the speed-up and breaks ties; Dynamo
+replays the same traces. Policies run with their default options, as `coxswain-simulate replay` does, but for `hpa`,
+which may not have more than the eight engines. *Best split*: the number of prefill engines, of 4, 5 and 6, that was
+best on the first seed at that speed-up: hindsight that ours has not been given. *Feasible*: alone on idle engines with
+an infinite shared cache its first token is in time. *Bound*: what no policy can exceed (`docs/simulator.md`). Shed is
+not good. Percentiles of TTFT and of the mean time between tokens are of what was served."""
 
 
-def _head(found: Findings) -> str:
+def _head(found: Findings, data: str) -> str:
     missing = f"\nDynamo's rows are missing: {found.peer}.\n" if found.peer else ""
     left = "".join(f"\nLeft out: {line}.\n" for line in found.left_out)
     lasted = (datetime.now(UTC) - found.began).total_seconds() / 60
+    seeds = ", ".join(map(str, found.seeds))
     return f"""\
 # The scheduler beside its peers
 
-Written by `{found.command}` on {found.began:%Y-%m-%d} in {lasted:.0f} minutes. {hardware()} ({found.load:.1f} at the
-start; two simulations at a time, but for speed and dispatch). {", ".join(f"{a} {b}" for a, b in _versions().items())}.
+Written by `{found.command}` on {found.began:%Y-%m-%d} in {lasted:.0f} minutes. {hardware()}, {found.load:.1f} at the
+start; {", ".join(f"{name} {known}" for name, known in _versions().items())}. Two simulations ran at a time, but for
+speed and for dispatch. Figures are means over seeds {seeds}, ± is the 95 % interval. Raw data: [{data}]({data}).
 {missing}{left}
-Mooncake's conversation trace ({len(trace_of("conversation", None).requests):,} requests), 8 engines with the timing of
-Dynamo's mocker, first token within 2 s, mean time between tokens within 50 ms. A seed moves every arrival by up to a
-second either way before the speed-up and breaks ties; Dynamo replays the same traces. Figures are means over
-{len(found.seeds)} seeds, ± is the 95 % interval. Policies run with their default options, as `coxswain-simulate replay`
-does; "best split" is the number of prefill engines, of those tried, that was best on the first seed at that speed-up:
-hindsight that ours has not been given. *Feasible*: alone on idle engines with an infinite shared cache its first token
-is in time. *Bound*: what no policy can exceed (`docs/simulator.md`). Shed is not good. TTFT and inter-token
-percentiles are of what was served. Raw data: [scheduler.json](scheduler.json).
+{_RULES}
 
 ## What was promised
 
 {tables.markdown(("claim", "measured", "holds"), [verdict.cells for verdict in found.verdicts])}"""
 
 
+_FILED = """\
+Dynamo's are its filed rows, whose reuse has what preempted requests find again on their return in it."""
+
+
 def _fidelity(found: Findings) -> str:
     if not found.fidelity:
         return ""
+    source = _FILED if found.peer else "Dynamo's ran in this job."
     return f"""\
 ## Fidelity
 
-Our round robin, simulated, beside Dynamo's own, without jitter; Dynamo's from {
-        "its filed rows" if found.peer else "this job"
-    }. ✗ marks what is further off than 2 % of all requests, 5 % of the time, or 0.005.
+Our round robin, simulated, beside Dynamo's own, without jitter. {source} ✗ marks what is further off than 2 % of all
+requests, 5 % of the time, or 0.005.
 
 {tables.fidelity(found.fidelity)}"""
 
 
 def _goodput(found: Findings, picture: str) -> Iterator[str]:
-    if picture:
-        yield f"## Goodput over rate\n\n![Good requests per second over those offered, by policy]({picture})\n"
+    yield f"## Goodput over rate\n\n![Good requests per second over those offered, by policy]({picture})\n"
     for link in dict.fromkeys(link for _, _, link in found.rows):
         about = "" if link is None else f"Both sides pay {LINK_GB_S:g} GB/s between any two engines.\n\n"
         yield f"## Good requests, {tables.link_title(link)}\n\n{about}Best first; losing rows included.\n"
@@ -232,30 +214,9 @@ work fills the engines. Defaults in bold.
 {tables.tuning(found.tuning)}"""
 
 
-_PAGES = (
-    ("Llumnix", "llumnix"),
-    ("Placement", "placement"),
-    ("Cost models", "cost_models"),
-    ("Autoscaling", "autoscaling"),
-)
-
-
 def _elsewhere() -> str:
-    lines = [
-        f"- [{name}]({stem}.md): {_gist(_RESULTS / f'{stem}.md')}"
-        for name, stem in _PAGES
-        if (_RESULTS / f"{stem}.md").exists()
-    ]
+    lines = list(elsewhere.lines(_RESULTS))
     return "## On pages of their own\n\n" + "\n".join(lines) + "\n" if lines else ""
-
-
-def _gist(page: Path) -> str:
-    """The first sentences of a page that say something: not how it was written, no heading, no table."""
-    for paragraph in page.read_text(encoding="utf-8").split("\n\n"):
-        line = " ".join(paragraph.split())
-        if line and line[0] not in "#|`!" and not line.startswith("Written by"):
-            return ". ".join(line.split(". ")[:2]).rstrip(".") + "."
-    return "see there."
 
 
 def _versions() -> dict[str, str]:
@@ -273,7 +234,7 @@ def write(found: Findings, stem: Path) -> Iterable[Path]:
     """Write the page, its picture and its raw data beside each other; the files."""
     picture = stem.with_name(f"{stem.name}_goodput.png")
     page, data = stem.with_suffix(".md"), stem.with_suffix(".json")
-    draw(found, picture)
-    page.write_text(text(found, picture=picture.name), encoding="utf-8")
+    draw(found.rows, picture)
+    page.write_text(text(found, data=data.name, picture=picture.name), encoding="utf-8")
     data.write_text(raw(found), encoding="utf-8")
     return page, picture, data

@@ -65,7 +65,7 @@ def full(*, peer: bool) -> Scope:
         seeds=(0, 1, 2, 3, 4),
         policies=(OURS, *_BASELINES),
         linked_policies=(OURS, "round-robin", *_LINKED),
-        splits=(3, 4, 5, 6),
+        splits=(4, 5, 6),
         peer=peer,
     )
 

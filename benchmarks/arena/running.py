@@ -33,10 +33,8 @@ class Runner:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         if fresh:
             self.file.unlink(missing_ok=True)
-        if self.file.exists():
-            for line in self.file.read_text().splitlines():
-                key, figures = json.loads(line)
-                self.done[key] = figures
+        elif self.file.exists():
+            self.done = _kept(self.file)
             console.print(f"{len(self.done)} runs of the same code are kept in {self.file}", highlight=False)
 
     def run(self, what: str, runs: Iterable[Run]) -> Mapping[str, Figures]:
@@ -68,6 +66,18 @@ class Runner:
     def figures(self, runs: Iterable[Run]) -> list[Figures]:
         """Of those that were done."""
         return [self.done[run.key] for run in runs if run.key in self.done]
+
+
+def _kept(file: Path) -> dict[str, Figures]:
+    """The runs in a file whose last line may have been cut short."""
+    done = {}
+    for line in file.read_text().splitlines():
+        try:
+            key, figures = json.loads(line)
+        except ValueError:
+            continue
+        done[key] = figures
+    return done
 
 
 def _digest() -> str:

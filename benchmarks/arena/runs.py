@@ -34,7 +34,7 @@ CONVERSATION = DATA / "mooncake_fast25/conversation_trace.jsonl.gz"
 AZURE = DATA / "azure_llm_2023/AzureLLMInferenceTrace_conv.csv"
 ENGINES = 8
 TTFT_SECONDS, INTER_TOKEN_SECONDS = 2.0, 0.05
-TUNING_REQUESTS = 6000
+TUNING_REQUESTS = 4000
 LINK_GB_S = 25.0
 PEER = "Dynamo 1.6.1"
 

@@ -1,7 +1,7 @@
 """Whether the options of our policy are well chosen, asked of traces that the comparison does not show.
 
-One option at a time around the defaults, on the first 6,000 requests of Azure's conversation trace of 2023 (lengths
-and arrivals; no prefixes) and on 6,000 of `turns`, each at 0.75 and 0.9 of the largest speed-up that the fluid work
+One option at a time around the defaults, on the first 4,000 requests of Azure's conversation trace of 2023 (lengths
+and arrivals; no prefixes) and on 4,000 of `turns`, each at 0.75 and 0.9 of the largest speed-up that the fluid work
 bound allows, on two seeds.
 """
 
