@@ -19,7 +19,7 @@ from coxswain_protocol.messages import Load, StepEvent
 from coxswain_scheduler.batching import block_hashes
 from coxswain_scheduler.costs import StepCost
 from coxswain_scheduler.policies.interface import Objectives, Policy, Request
-from coxswain_scheduler.prefixes import PrefixIndex
+from coxswain_scheduler.prefixes import Holders, PrefixIndex
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +61,13 @@ class LiveCluster:
         self._review = review
         self._of_member: dict[str, LiveEngine] = {}
         self._seats: dict[int, LiveEngine] = {}
+        self._seat_of: dict[int, int] = {}
+        self._engine_in: dict[int, int] = {}
+        self._masks: dict[int, int] = {}
+        """Seats of the engines with blocks of a size."""
         self._costs: dict[Kind, StepCost] = {}
         self._requests = count()
         self._ids = count()
-        self._sizes: tuple[int, ...] = ()
         self._ghosts: list[LiveRequest] = []
         self._time = Now(clock())
         self._tick_at = 0.0
@@ -78,7 +81,7 @@ class LiveCluster:
         seat = next(number for number in count() if number not in self._seats)
         engine = LiveEngine(next(self._ids), member, self._cost(member), seat=seat, time=self._time)
         self._of_member[member.key] = self._seats[seat] = engine
-        self._sizes = tuple(sorted({each.block_size for each in self._of_member.values()}))
+        self._masks[engine.block_size] = self._masks.get(engine.block_size, 0) | 1 << seat
 
     def open(self, member: Member) -> None:
         """It can be sent work."""
@@ -86,6 +89,7 @@ class LiveCluster:
         if engine is not None and engine.id not in self.engines:
             self._advance()
             self.engines[engine.id] = engine
+            self._seat_of[engine.id], self._engine_in[engine.seat] = engine.seat, engine.id
             self._review()
             self.policy.joined(engine)
 
@@ -93,6 +97,7 @@ class LiveCluster:
         """Nothing new goes there; what runs there may go on."""
         engine = self._of_member.get(member.key)
         if engine is not None and self.engines.pop(engine.id, None) is not None:
+            del self._seat_of[engine.id], self._engine_in[engine.seat]
             self._advance()
             self._review()
             self.policy.lost(engine.id)
@@ -103,6 +108,7 @@ class LiveCluster:
         engine = self._of_member.pop(member.key, None)
         if engine is not None:
             del self._seats[engine.seat]
+            self._masks[engine.block_size] ^= 1 << engine.seat
             self.prefixes.drop(engine.seat)
 
     def engine_of(self, member: Member) -> int | None:
@@ -203,14 +209,13 @@ class LiveCluster:
 
     def holders(self, request: Request) -> Mapping[int, int]:
         request = _live(request)
-        held: dict[int, int] = {}
+        levels: list[tuple[int, int]] = []
         for size, hashes in request.by_size.items():
-            most = (request.tokens - 1) // size
-            for seat, depth in self.prefixes.hits(hashes).items():
-                engine = self._seats[seat]
-                if engine.block_size == size and engine.id in self.engines:
-                    held[engine.id] = min(depth, most) * size
-        return held
+            most, own = (request.tokens - 1) // size, self._masks[size]
+            levels += [(min(depth, most) * size, mask & own) for depth, mask in self.prefixes.levels(hashes)]
+        if len(self._masks) > 1:
+            levels.sort(reverse=True)
+        return Holders(levels, seats=self._seat_of, engines=self._engine_in)
 
     def dispatch(self, request: Request, engine: int, *, rank: float = 0.0, hold: bool = False) -> None:
         """Send it. `rank` changes nothing, as engines take what they get in order, and neither does `hold`: it decodes
@@ -271,7 +276,7 @@ class LiveCluster:
 
     def _hashes(self, generation: Generation) -> dict[int, list[int]]:
         tokens = (*generation.log.prompt, *generation.log.output)
-        return {size: block_hashes(tokens, block_size=size) for size in self._sizes}
+        return {size: block_hashes(tokens, block_size=size) for size, mask in sorted(self._masks.items()) if mask}
 
     def _engine(self, request: LiveRequest) -> LiveEngine | None:
         member = request.generation.member

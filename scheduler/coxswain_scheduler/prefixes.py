@@ -12,8 +12,10 @@ integers to integers is nothing that the garbage collector looks into, however l
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar, overload
 
+_Default = TypeVar("_Default")
 _SLACK = 1024
 """Blocks given up that an engine's list may name before it is written anew."""
 
@@ -146,3 +148,62 @@ def seats(mask: int) -> Iterator[int]:
         low = mask & -mask
         yield low.bit_length() - 1
         mask ^= low
+
+
+class Holders(Mapping[int, int]):
+    """Tokens of one prompt that each engine holds, those that hold most first, as it was when asked for.
+
+    Who is asked about is looked for in the masks: of a thousand engines that share a system prompt a policy asks about
+    a few.
+    """
+
+    __slots__ = ("_engines", "_levels", "_seats")
+
+    def __init__(
+        self,
+        levels: Sequence[tuple[int, int]],
+        *,
+        seats: Mapping[int, int] | None = None,
+        engines: Mapping[int, int] | None = None,
+    ) -> None:
+        """`levels`: (tokens, mask) with falling tokens; no engine is in two. `seats`: bits by engine, of all that
+        count, and `engines` the other way round; None where engines are named by their bits."""
+        self._levels = levels
+        self._seats = seats
+        self._engines = engines
+
+    @overload
+    def get(self, engine: int, /) -> int | None: ...
+    @overload
+    def get(self, engine: int, /, default: int) -> int: ...
+    @overload
+    def get(self, engine: int, /, default: _Default) -> int | _Default: ...
+    def get(self, engine: int, /, default: object = None) -> object:
+        """Tokens that it holds."""
+        seat = engine if self._seats is None else self._seats.get(engine)
+        if seat is not None:
+            for tokens, mask in self._levels:
+                if mask >> seat & 1:
+                    return tokens
+        return default
+
+    def __getitem__(self, engine: int) -> int:
+        tokens = self.get(engine)
+        if tokens is None:
+            raise KeyError(engine)
+        return tokens
+
+    def __contains__(self, engine: object) -> bool:
+        return isinstance(engine, int) and self.get(engine) is not None
+
+    def __iter__(self) -> Iterator[int]:
+        known = self._engines
+        for _, mask in self._levels:
+            for seat in seats(mask):
+                if known is None:
+                    yield seat
+                elif (engine := known.get(seat)) is not None:
+                    yield engine
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

@@ -153,7 +153,8 @@ class Cluster(Protocol):
         """Prompt tokens of `request` that `engine` is known (by its KV events) to hold."""
 
     def holders(self, request: Request) -> Mapping[int, int]:
-        """The same for every engine that holds any."""
+        """The same for every engine that holds any, those that hold most first. It costs nothing to get, and a little
+        for every engine that is asked about or gone through."""
 
     def dispatch(self, request: Request, engine: int, *, rank: float = 0.0, hold: bool = False) -> None:
         """Queue `request` (not yet dispatched, or taken back) in an engine; a lower rank is admitted earlier, equal

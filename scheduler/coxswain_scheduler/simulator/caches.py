@@ -77,10 +77,7 @@ class Caches:
         seen = ~sum(1 << key for key in leaving)
         size = self._simulation.setup.engines[0].block_size
         return Holders(
-            [
-                (_tokens(request, depth, size), mask & seen)
-                for depth, mask in self._index.levels(request.hashes)
-            ]
+            [(_tokens(request, depth, size), mask & seen) for depth, mask in self._index.levels(request.hashes)]
         )
 
     def _learn(self, engine: SimEngine, stored: Items[int], removed: Items[int]) -> None:
