@@ -94,7 +94,7 @@ def _compared(runner: Runner, reasons: Sequence[str], options: argparse.Namespac
     with runner.console.status("dispatch and pairing"):
         found.micro = dispatching.measure(calls=_QUICK_CALLS if quick else options.calls)
     with runner.console.status("simulator speed"):
-        for known in speed.measure(runner.python, runner.file.parent, repeats=1 if quick else speed.REPEATS):
+        for known in speed.measure(runner.python, runner.folder, repeats=1 if quick else speed.REPEATS):
             found.speed = known
     return found
 

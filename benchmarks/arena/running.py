@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmarks.arena.runs import DATA, Figures, Run, execute
-from benchmarks.dynamo_wheels import PeerError
 
 PROCESSES = 2
 _ROOT = Path(__file__).parents[2]
@@ -30,7 +29,9 @@ class Runner:
         self.file = _KEPT / f"{_digest()}.jsonl"
         self.done: dict[str, Figures] = {}
         self.failed: dict[str, str] = {}
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.folder = self.file.with_suffix("")
+        """For the traces that Dynamo reads."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         if fresh:
             self.file.unlink(missing_ok=True)
         elif self.file.exists():
@@ -49,14 +50,14 @@ class Runner:
             Progress(*columns, TimeRemainingColumn(), console=self.console) as progress,
             self.file.open("a") as file,
         ):
-            futures = {pool.submit(execute, run, self.python, _KEPT): run for run in missing.values()}
+            futures = {pool.submit(execute, run, self.python, self.folder): run for run in missing.values()}
             for future in progress.track(as_completed(futures), total=len(futures), description=what):
                 run = futures[future]
                 try:
                     figures = future.result()
-                except (PeerError, ValueError) as error:
-                    self.failed[run.key] = str(error)
-                    self.console.print(f"left out: {run.policy} at {run.speedup:g}x: {error}", highlight=False)
+                except Exception as error:  # one policy's defect must not cost the others their rows
+                    self.failed[run.key] = repr(error)
+                    self.console.print(f"left out: {run.policy} at {run.speedup:g}x: {error!r}", highlight=False)
                     continue
                 self.done[run.key] = figures
                 file.write(json.dumps([run.key, figures]) + "\n")
