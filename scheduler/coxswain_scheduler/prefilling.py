@@ -8,17 +8,18 @@ afford the stall: every step that is faster than the inter-token objective saves
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Iterable
+from itertools import islice
 from math import inf
 from typing import NamedTuple
 
 from coxswain_scheduler.costs.timing import Timing, Work
+from coxswain_scheduler.openings import Openings
 from coxswain_scheduler.policies.interface import Cluster, Engine
 from coxswain_scheduler.queueing import Job
 
 _GRAIN_BITS, _START_BITS = 6, 12
-"""Prompts whose uncached lengths differ by less than 64 tokens, and cached ones by 4,096, are taken to cost the same."""
+"""Prompts whose uncached lengths differ by less than 64 tokens, and cached ones by 4,096, count as equal."""
 _FULL = 1.0
 """Seconds after which an engine without room, or without time to spare, is taken to have some."""
 _LEAST_EARNED = 1e-3
@@ -32,8 +33,10 @@ _FULLNESS = 0.3
 """What a full KV memory costs, in seconds of prefill: those in it are soon preempted."""
 _FEW = 24
 """Seats up to which each is looked at."""
-_SHORT = 8
-"""Else: so many of those that are free first, and of those that hold most."""
+_DEEPEST, _FIRST, _HOLDERS = 8, 4, 32
+"""Else: so many of those that hold most, found among as many holders, and of those that are or will be ready first."""
+_USUAL = 0.2
+"""Seconds of a prefill by which seats are listed: what they cost another."""
 
 
 class Seat:
@@ -79,7 +82,12 @@ class Choice(NamedTuple):
     rule: str
     prompt: int
     chosen: int
-    candidates: list[Candidate]
+    considered: list[tuple[int, int, float, float, float, float]]
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """Who was considered."""
+        return [Candidate(*each) for each in self.considered]
 
     def __str__(self) -> str:
         looks = "; ".join(
@@ -101,8 +109,10 @@ class Prefilling:
         self._stall = stall
         self._target = cluster.objectives.inter_token * pace
         self._kinds: dict[Timing, dict[int, float]] = {}
-        self._by_time: list[tuple[float, int]] = []
-        """Open seats by when they are free; kept only where there are many."""
+        self._samples: dict[int, Seat] = {}
+        """One seat of each kind."""
+        self._openings: Openings[Seat] = Openings()
+        """The open seats; empty where there are few."""
         self.seats: dict[int, Seat] = {}
         self.open: dict[int, Seat] = {}
         """Those that take prompts."""
@@ -110,26 +120,35 @@ class Prefilling:
     def add(self, engine: Engine) -> Seat:
         """A seat, open."""
         seat = self.seats[engine.id] = Seat(engine, self._kinds.setdefault(engine.timing, {}))
+        self._samples[id(seat.kind)] = seat
         self.reopen(seat)
         return seat
 
     def drop(self, engine: int) -> None:
         """It is gone."""
         self.close(engine)
-        self.seats.pop(engine, None)
+        gone = self.seats.pop(engine, None)
+        if gone is not None and self._samples[id(gone.kind)] is gone:
+            self._samples = {id(seat.kind): seat for seat in self.seats.values()}
 
     def close(self, engine: int) -> bool:
         """It takes no more prompts; whether it did."""
         seat = self.open.pop(engine, None)
-        if seat is not None:
-            self._unlist(seat)
-        return seat is not None
+        if seat is None:
+            return False
+        if len(self.open) > _FEW:
+            self._openings.take(engine)
+        elif len(self._openings):
+            self._openings = Openings()
+        return True
 
     def reopen(self, seat: Seat) -> None:
         """It takes prompts from now on."""
         seat.free_at = self._cluster.now
         self.open[seat.id] = seat
-        insort(self._by_time, (seat.free_at, seat.id))
+        if len(self.open) > _FEW:
+            for each in [seat] if len(self._openings) else self.open.values():
+                self._list(each)
 
     def seconds(self, seat: Seat, uncached: int, cached: int) -> float:
         """Of a prefill of so many tokens behind so many cached ones, alone on an engine."""
@@ -141,16 +160,19 @@ class Prefilling:
 
     def look(self, job: Job) -> None:
         """See what the engines hold of the prompt."""
-        job.hits = hits = dict(self._cluster.holders(job.request))
+        job.hits = hits = self._cluster.holders(job.request)
         job.looked = self._cluster.now
-        tokens = job.tokens
-        kinds = {id(seat.kind): seat for seat in self.seats.values()} if len(self._kinds) > 1 or len(hits) < 1 else {}
-        least = min((self.seconds(seat, tokens, 0) for seat in kinds.values()), default=inf)
-        for engine, cached in hits.items():
-            if (seat := self.seats.get(engine)) is not None:
+        tokens, seats, least = job.tokens, self.seats, inf
+        if len(seats) > _FEW:
+            job.deepest = [engine for engine in islice(hits, _HOLDERS) if engine in self.open][:_DEEPEST]
+            held = [(engine, hits[engine]) for engine in job.deepest[: 1 if len(self._samples) == 1 else _DEEPEST]]
+        else:
+            held = list(hits.items())
+        for engine, cached in held:
+            if (seat := seats.get(engine)) is not None:
                 least = min(least, self.seconds(seat, tokens - cached, cached))
-        if least == inf:
-            least = min((self.seconds(seat, tokens, 0) for seat in self.seats.values()), default=0.0)
+        if least == inf or len(self._samples) > 1:
+            least = min(least, min((self.seconds(seat, tokens, 0) for seat in self._samples.values()), default=0.0))
         job.needs(least)
 
     def choose(self, job: Job, *, alone: bool) -> tuple[Seat, float] | None:
@@ -160,23 +182,27 @@ class Prefilling:
         """
         now = self._cluster.now
         patience, hits, deadline, tokens = self._patience, job.hits, job.deadline, job.tokens
-        candidates: list[Candidate] = []
+        held, considered = hits.get, []
         best, least, chosen, begin = None, inf, 0.0, now
-        for seat in self._candidates(hits):
-            cached = hits.get(seat.id, 0)
-            seconds = self.seconds(seat, tokens - cached, cached)
-            start = max(now, seat.free_at if alone else self._affordable(seat, tokens, seconds, now))
-            cost = seconds + patience * (start - now)
+        for seat in self._candidates(job, now):
+            cached = held(seat.id, 0)
+            uncached = tokens - cached
+            seconds = seat.kind.get(uncached >> _GRAIN_BITS | cached >> _START_BITS << 20)
+            if seconds is None:
+                seconds = self.seconds(seat, uncached, cached)
+            start = seat.free_at if alone else self._affordable(seat, tokens, seconds, now)
+            wait = start - now if start > now else 0.0
+            cost = seconds + patience * wait
             if not alone:
                 cost += patience * self._toll(seat, seconds, job.request.priority)
-            if start + seconds > deadline:
-                cost += _LATE + start + seconds - deadline
-            candidates.append(Candidate(seat.id, cached, start - now, seconds, seat.step, cost))
+            if now + wait + seconds > deadline:
+                cost += _LATE + now + wait + seconds - deadline
+            considered.append((seat.id, cached, wait, seconds, seat.step, cost))
             if cost < least:
                 best, least, chosen, begin = seat, cost, seconds, start
         if best is None or begin > now or not self.ready(best):
             return None
-        job.decision = Choice(f"least prefill + {patience:g} × wait", tokens, best.id, candidates)
+        job.decision = Choice(f"least prefill + {patience:g} × wait", tokens, best.id, considered)
         return best, chosen
 
     def ready(self, seat: Seat) -> bool:
@@ -192,43 +218,51 @@ class Prefilling:
 
     def given(self, seat: Seat, seconds: float, *, alone: bool) -> None:
         """It has been given a prompt."""
-        begin = max(self._cluster.now, seat.free_at, seat.engine.busy_until)
-        self._set_free_at(seat, begin + seconds)
+        seat.free_at = max(self._cluster.now, seat.free_at, seat.engine.busy_until) + seconds
         if not alone:
             seat.credit -= seconds
             seat.blocks = 0  # it takes no more until its next step
+        if len(self._openings):
+            self._list(seat)
 
     def refresh(self, seat: Seat) -> None:
         """Between two steps: when it will have computed what it has."""
         pending, now = seat.engine.pending_prefill, self._cluster.now
-        self._set_free_at(seat, now if pending < self._fill else now + self.seconds(seat, pending, 0))
+        seat.free_at = now if pending < self._fill else now + self.seconds(seat, pending, 0)
+        if len(self._openings):
+            self._look_at_decodes(seat, now)
+            self._list(seat)
 
     def busy_for(self) -> float:
         """Seconds until the open seats are free, on average."""
         now = self._cluster.now
+        if len(self._openings):
+            return self._openings.waits(now) / len(self.open)
         return sum(max(0.0, seat.free_at - now) for seat in self.open.values()) / max(1, len(self.open))
 
     def room(self, seat: Seat, blocks: int) -> None:
         """So many blocks are left there, as of now."""
         seat.blocks = blocks
 
-    def _candidates(self, hits: dict[int, int]) -> Iterable[Seat]:
-        if len(self.open) <= _FEW:
+    def _candidates(self, job: Job, now: float) -> Iterable[Seat]:
+        if not len(self._openings):
             return self.open.values()
-        first = [name for _, name in self._by_time[:_SHORT]]
-        most = sorted((name for name in hits if name in self.open), key=lambda name: -hits[name])[:_SHORT]
-        return [self.open[name] for name in dict.fromkeys(most + first)]
+        seats = {engine: self.open[engine] for engine in job.deepest if engine in self.open}
+        for seat in self._openings.first(_FIRST, now=now):
+            seats[seat.id] = seat
+        return seats.values()
 
-    def _set_free_at(self, seat: Seat, free_at: float) -> None:
-        listed = seat.id in self.open
-        if listed:
-            self._unlist(seat)
-        seat.free_at = free_at
-        if listed:
-            insort(self._by_time, (free_at, seat.id))
-
-    def _unlist(self, seat: Seat) -> None:
-        del self._by_time[bisect_left(self._by_time, (seat.free_at, seat.id))]
+    def _list(self, seat: Seat) -> None:
+        """It is open, and when it is ready for another prompt: with time to spare for any, or at a next look."""
+        now, ready_at = self._cluster.now, seat.free_at
+        if seat.earned:
+            lacking = self._stall - seat.credit
+            if lacking > 0:
+                ready_at = max(now, ready_at) + min(_FULL, lacking / seat.earned)
+            if seat.blocks <= 0:
+                ready_at = max(ready_at, now + _FULL)
+        toll = self._toll(seat, _USUAL, 0)
+        self._openings.put(seat.id, seat, kind=id(seat.kind), ready_at=ready_at, toll=toll, now=now)
 
     def _toll(self, seat: Seat, seconds: float, priority: int) -> float:
         """What the decodes there cost the request, and it them."""
@@ -238,7 +272,11 @@ class Prefilling:
     def _affordable(self, seat: Seat, tokens: int, seconds: float, now: float) -> float:
         """When the decodes of an engine can afford the stall of a prefill of so many seconds."""
         if seat.looked != now:
-            self._look_at_decodes(seat, now)
+            if not len(self._openings):
+                self._look_at_decodes(seat, now)
+            elif seat.earned:
+                seat.credit = min(self._stall, seat.credit + (now - seat.looked) * seat.earned)
+                seat.looked = now
         if not seat.earned:
             return seat.free_at
         if seat.blocks * seat.engine.block_size < tokens:

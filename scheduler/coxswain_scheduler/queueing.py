@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
 
 from coxswain_scheduler.policies.interface import Request
@@ -29,7 +29,9 @@ _DECAY = 0.999
 class Job:
     """A request on its way to its first token, and what the last look at the engines said."""
 
-    __slots__ = ("deadline", "decision", "hits", "latest", "length_class", "looked", "order", "request", "seconds")
+    __slots__ = (
+        "deadline", "decision", "deepest", "hits", "latest", "length_class", "looked", "order", "request", "seconds",
+    )  # fmt: skip
 
     def __init__(self, request: Request, *, deadline: float) -> None:
         self.request = request
@@ -40,8 +42,10 @@ class Job:
         self.latest = deadline
         self.order: tuple[int, float] = (-request.priority, deadline)
         self.length_class = 0
-        self.hits: dict[int, int] = {}
+        self.hits: Mapping[int, int] = {}
         """Cached tokens by engine, when last looked."""
+        self.deepest: list[int] = []
+        """Of many engines, those that held most then."""
         self.looked = 0.0
         self.decision: object = None
         """Why it is where it is; worded by `str`."""

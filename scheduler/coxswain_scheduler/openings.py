@@ -1,0 +1,91 @@
+"""Who of a thousand seats can take a prompt first, without a look at each.
+
+Of seats of one kind that are ready the best is the one where a prompt disturbs least, and of those that are not yet,
+the one that is ready first. So each kind has two sorted lists, and a seat passes from the second into the first when
+its time comes. What holds the prompt is found by its prefix; these are the seats to compare that with.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+Seat = TypeVar("Seat")
+
+_Entry = tuple[float, int, float, Seat]
+"""Order, name, toll, seat. Names differ, so nothing behind them is compared."""
+
+
+class _Kind(Generic[Seat]):
+    __slots__ = ("later", "ready")
+
+    def __init__(self) -> None:
+        self.ready: list[_Entry[Seat]] = []
+        """By toll."""
+        self.later: list[_Entry[Seat]] = []
+        """By when they are ready."""
+
+
+class Openings(Generic[Seat]):
+    """Seats by name, with when they are ready (seconds) and their toll: what a prompt costs there but for its prefill."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[Hashable, _Kind[Seat]] = {}
+        self._entries: dict[int, tuple[_Kind[Seat], _Entry[Seat], bool]] = {}
+        self._waits = 0.0
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def put(self, name: int, seat: Seat, *, kind: Hashable, ready_at: float, toll: float, now: float) -> None:
+        """A seat, or what is new of it. Seats of one kind take equally long for a prompt."""
+        self.take(name)
+        lists = self._kinds.get(kind)
+        if lists is None:
+            lists = self._kinds[kind] = _Kind()
+        if ready_at <= now:
+            self._ready(lists, (toll, name, toll, seat))
+            return
+        entry = (ready_at, name, toll, seat)
+        insort(lists.later, entry)
+        self._entries[name] = (lists, entry, False)
+        self._waits += ready_at
+        self._waiting += 1
+
+    def take(self, name: int) -> None:
+        """It is not open any more; nothing where it was not."""
+        known = self._entries.pop(name, None)
+        if known is None:
+            return
+        kind, entry, ready = known
+        entries = kind.ready if ready else kind.later
+        del entries[bisect_left(entries, entry)]
+        if not ready:
+            self._waits -= entry[0]
+            self._waiting -= 1
+
+    def first(self, count: int, *, now: float) -> list[Seat]:
+        """Of each kind, so many of the ready seats and of the others."""
+        found: list[Seat] = []
+        for kind in self._kinds.values():
+            while kind.later and kind.later[0][0] <= now:
+                self._pass(kind)
+            found += [entry[3] for entry in kind.ready[:count]]
+            found += [entry[3] for entry in kind.later[:count]]
+        return found
+
+    def waits(self, now: float) -> float:
+        """Seconds until seats are ready, added up."""
+        return max(0.0, self._waits - self._waiting * now)
+
+    def _pass(self, kind: _Kind[Seat]) -> None:
+        ready_at, name, toll, seat = kind.later.pop(0)
+        self._waits -= ready_at
+        self._waiting -= 1
+        self._ready(kind, (toll, name, toll, seat))
+
+    def _ready(self, kind: _Kind[Seat], entry: _Entry[Seat]) -> None:
+        insort(kind.ready, entry)
+        self._entries[entry[1]] = (kind, entry, True)
