@@ -28,7 +28,7 @@ class _Kind(Generic[Seat]):
 
 
 class Openings(Generic[Seat]):
-    """Seats by name, with when they are ready (seconds) and their toll: what a prompt costs there but for its prefill."""
+    """Seats by name, with when they are ready (seconds) and their toll: what a prompt costs beside its prefill."""
 
     def __init__(self) -> None:
         self._kinds: dict[Hashable, _Kind[Seat]] = {}
