@@ -122,8 +122,8 @@ class Batcher(Generic[S]):
         """Say that the batch was computed: its full blocks become reusable. Call before appending new tokens."""
         size = self.block_size
         for sequence in batch.decodes:
-            sequence.computed += 1
-            if not sequence.computed % size:
+            sequence.computed = computed = sequence.computed + 1
+            if not computed % size:
                 self._holdings.register(sequence)
         for entry in batch.prefills:
             entry.sequence.computed = entry.start + entry.count
@@ -169,7 +169,7 @@ class Batcher(Generic[S]):
     def _with_room(self, decodes: list[S], batch: Batch[S]) -> list[S]:
         """Those of `decodes` that have, or find, a block for the next token."""
         size = self.block_size
-        short = [sequence for sequence in decodes if len(sequence.blocks) * size <= sequence.computed]
+        short = [one for one in decodes if not one.computed % size and len(one.blocks) * size <= one.computed]
         if len(short) <= self.pool.free:
             for sequence, block in zip(short, self.pool.allocate(len(short)), strict=True):
                 sequence.blocks.append(block)

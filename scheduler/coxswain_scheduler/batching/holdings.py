@@ -66,6 +66,9 @@ class Holdings:
             computed = sequence.computed
             sequence.computed = end = computed + steps
             sequence.length += steps
+            offset = computed % size
+            if offset and offset + steps < size:  # within a block, as most are
+                continue
             if (held := len(sequence.blocks) * size) < end:
                 taking += [(step - computed, order, sequence) for step in range(held, end, size)]
             if end // size > sequence.registered:

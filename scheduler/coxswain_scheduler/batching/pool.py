@@ -118,8 +118,8 @@ class BlockPool:
         Returns where the sequence now ends, and the blocks that it now holds there: where others have computed the
         same meanwhile, theirs, and its own become blank.
         """
-        found = self._follow(tip, hashes, 0)
-        if found.count:
+        if hashes[0] in tip.behind:
+            found = self._follow(tip, hashes, 0)
             self._blank += blocks[: found.count][::-1]
             run = self.hold(found)
             self._release(tip)
@@ -228,17 +228,17 @@ class BlockPool:
         self._idle_blocks -= count
         while count > 0:
             run = next(iter(self._idle))
-            if len(run.blocks) <= count:
-                del self._idle[run]
-                assert run.parent is not None
-                del run.parent.behind[run.hashes[0]]
-                gone, names = run.blocks, run.hashes
-            else:
-                gone, names = run.blocks[-count:], run.hashes[-count:]
+            if len(run.blocks) > count:
+                blocks += run.blocks[: -count - 1 : -1]
+                self._note(False, run.hashes[-count:])
                 del run.blocks[-count:], run.hashes[-count:]
-            blocks += reversed(gone)
-            self._note(False, names)
-            count -= len(gone)
+                break
+            blocks += reversed(run.blocks)
+            self._note(False, run.hashes)
+            del self._idle[run]
+            assert run.parent is not None
+            del run.parent.behind[run.hashes[0]]
+            count -= len(run.blocks)
         return blocks
 
 
