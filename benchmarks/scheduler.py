@@ -21,7 +21,7 @@ from benchmarks.arena.intervals import Mean
 from benchmarks.arena.running import Runner
 from benchmarks.arena.runs import DATA, PEER, Figures, Run, prefix_bounds
 from benchmarks.dynamo_wheels import interpreter
-from benchmarks.rows import as_json, as_table, hardware, write
+from benchmarks.rows import Section, as_json, as_table, hardware, write
 
 _ROOT = Path(__file__).parents[1]
 _FILED = DATA / "peer_runs/dynamo_replay_1.6.1.jsonl"
@@ -92,11 +92,17 @@ def _compared(runner: Runner, reasons: Sequence[str], options: argparse.Namespac
     found.tuning = () if quick else _tuning(runner, seeds=(0, 1))
     found.left_out = [f"{json.loads(key)['policy']}: {reason}" for key, reason in runner.failed.items()]
     with runner.console.status("dispatch and pairing"):
-        found.micro = dispatching.measure(calls=_QUICK_CALLS if quick else options.calls)
+        found.micro = _micro(options)
     with runner.console.status("simulator speed"):
         for known in speed.measure(runner.python, runner.folder, repeats=1 if quick else speed.REPEATS):
             found.speed = known
     return found
+
+
+def _micro(options: argparse.Namespace) -> Section:
+    if options.quick:
+        return dispatching.measure(calls=_QUICK_CALLS, workers=dispatching.WORKERS[-1:])
+    return dispatching.measure(calls=options.calls)
 
 
 def _first_seeds_first(run: Run) -> int:
@@ -136,7 +142,7 @@ def _pairs(runner: Runner, scope: plan.Scope, robins: Sequence[Figures]) -> list
     for row in robins:
         runs = plan.fidelity(scope, [row])
         known = runner.figures(runs)
-        if known:
+        if known and known[0]["policy"] == runs[0].policy:
             pairs.append((runs[0], known[0], known[1] if len(known) > 1 else row))
     return pairs
 

@@ -26,6 +26,8 @@ class Scope:
     """Engines that prefill, out of eight, in a sweep."""
     peer: bool
     """Whether Dynamo can run."""
+    robins: Sequence[tuple[float, int]] | None = None
+    """Speed-ups and splits of the filed round robin to compare with; None for all."""
 
     @property
     def every(self) -> Sequence[str]:
@@ -80,6 +82,7 @@ def quick(*, peer: bool) -> Scope:
         linked_policies=(OURS,),
         splits=(5,),
         peer=peer,
+        robins=((6.0, 0),),
     )
 
 
@@ -87,12 +90,11 @@ def fidelity(scope: Scope, filed: Iterable[Figures]) -> list[Run]:
     """Our round robin wherever Dynamo's is filed, and Dynamo's own again where it runs."""
     runs = []
     for row in filed:
-        if row["speedup"] in scope.speedups or len(scope.seeds) > 1:
-            split = row["prefill"]
-            ours = f"round-robin:prefill={split}" if split else "round-robin"
-            runs.append(Run(policy=ours, speedup=row["speedup"]))
+        speedup, split = row["speedup"], row["prefill"]
+        if scope.robins is None or (speedup, split) in scope.robins:
+            runs.append(Run(policy=f"round-robin:prefill={split}" if split else "round-robin", speedup=speedup))
             if scope.peer:
-                runs.append(Run(policy=with_split(f"{PEER} round_robin {SPLIT}", split), speedup=row["speedup"]))
+                runs.append(Run(policy=with_split(f"{PEER} round_robin {SPLIT}", split), speedup=speedup))
     return runs
 
 
