@@ -32,11 +32,7 @@ class Demand:
 
     def of_decode(self, engines: Iterable[Engine]) -> float:
         """Engines that the KV of the decodes would fill."""
-        return sum(
-            engine.context / (self._full * engine.total_blocks * engine.block_size)
-            for engine in engines
-            if engine.decoding
-        )
+        return sum(1.0 - engine.free_blocks / engine.total_blocks for engine in engines if engine.decoding) / self._full
 
     def _fade(self, now: float) -> None:
         self._seconds *= math.exp((self._at - now) / _MEMORY_SECONDS)

@@ -93,8 +93,8 @@ class Packing:
         """The engine on which it was placed."""
         return next((engine for engine, requests in self.decoding.items() if request.id in requests), None)
 
-    def room(self, engine: Engine, blocks: int, tokens: int, *, beside: int = 0, priority: int = 0) -> int:
-        """Blocks that would be left with a request of so many blocks and tokens; negative where it has no room.
+    def room(self, engine: Engine, blocks: int, *, beside: int = 0, priority: int = 0) -> int:
+        """Blocks that would be left with a request of so many; negative where it has no room.
 
         `beside`: blocks that it holds there already.
         """
@@ -102,12 +102,12 @@ class Packing:
         if count >= engine.max_num_seqs:
             return -1
         growth = int((count + 1) * self.answers.remaining * _TOGETHER) // engine.block_size + 1
-        planned = engine.total_blocks - engine.free_blocks + engine.waiting_blocks - beside + blocks + growth
+        held = engine.total_blocks - engine.free_blocks + engine.waiting_blocks - beside + blocks
         share = self._full if priority > 0 or not self._urgent[engine.id] else self._full - self._reserved
-        left = int(share * engine.total_blocks) - planned
+        left = int(share * engine.total_blocks) - held - growth
         if left < 0:
             return left
-        step = engine.timing.decode_seconds(count + 1, engine.context + tokens, 1)
+        step = engine.timing.decode_seconds(count + 1, held * engine.block_size, 1)
         return left if step <= self._inter_token else -1
 
     def best(self, request: Request, engines: Iterable[Engine]) -> Engine | None:
@@ -119,7 +119,7 @@ class Packing:
                 continue
             blocks = -(-tokens // engine.block_size)
             beside = blocks if engine.id == request.engine else 0
-            left = self.room(engine, blocks, tokens, beside=beside, priority=request.priority)
+            left = self.room(engine, blocks, beside=beside, priority=request.priority)
             if left >= 0 and (order := -left if request.priority > 0 else left) < least:
                 best, least = engine, order
         return best
@@ -131,7 +131,7 @@ class Packing:
             return []
         decoders.sort(key=_held)
         source, *others = decoders
-        room = {engine: self.room(engine, 0, 0) for engine in others}
+        room = {engine: self.room(engine, 0) for engine in others}
         moves: list[tuple[Request, Engine]] = []
         for request in self.decoding[source.id].values():
             if request.engine != source.id or request.id in self.paused:

@@ -85,25 +85,27 @@ class Coxswain:
         self.prefilling = Prefilling(
             cluster, patience=self._patience, fill=self._fill, stall=self._stall, pace=self._pace
         )
-        self.prefilling.blocks_left = lambda engine: self.packing.room(engine, 0, 0)  # type: ignore[method-assign]
+        self.prefilling.blocks_left = lambda engine: self.packing.room(engine, 0)  # type: ignore[method-assign]
         self.demand = Demand(full=self._full)
         self.can_separate = self.separate = False
         for engine in cluster.engines.values():
             self._seat(engine)
 
     def arrived(self, request: Request) -> None:
-        job = Job(request, deadline=self._deadline(request))
-        request.note = job
-        self.prefilling.look(job)
         if request.priority < 0:
-            self.batch.add(job)
+            self.batch.add(self._job(request))
             self._serve_idle()
-            return
-        job.length_class = self.classes.offer(request.prompt_tokens)
-        if not self._try(job):
-            self.queue.add(job)
+        elif not self.dispatch(request):
+            assert isinstance(request.note, Job)
+            self.queue.add(request.note)
             if len(self.queue) > 2:
                 self._thin()
+
+    def dispatch(self, request: Request) -> bool:
+        """Send a new request to the engine that is best for it, if its prefill can begin there now."""
+        job = self._job(request)
+        job.length_class = self.classes.offer(request.prompt_tokens)
+        return self._try(job)
 
     def prefilled(self, request: Request) -> None:
         self.held.append(request)
@@ -224,6 +226,11 @@ class Coxswain:
             return due - self._reserve
         return due - self._reserve - request.prompt_tokens * cluster.kv_bytes_per_token / cluster.link_bytes_per_second
 
+    def _job(self, request: Request) -> Job:
+        request.note = job = Job(request, deadline=self._deadline(request))
+        self.prefilling.look(job)
+        return job
+
     def _try(self, job: Job) -> bool:
         """Send a job where it is best, if that can begin now."""
         found = self.prefilling.choose(job, alone=self.separate)
@@ -241,24 +248,35 @@ class Coxswain:
 
     def _serve(self, seat: Seat) -> None:
         """Give an engine that is free the prompts for which it is the best place, and then batch work."""
-        prefilling, now = self.prefilling, self.cluster.now
+        prefilling = self.prefilling
         if not (len(self.queue) or len(self.batch)) or not prefilling.ready(seat):
             return
         for job in self.queue.first(self._look_at):
-            if now - job.looked > _STALE_SECONDS:
-                self.queue.remove(job)
-                prefilling.look(job)
-                self.queue.add(job)
-            if now + job.seconds > job.deadline and len(self.queue) > 1 and not job.request.emitted:
-                self._refuse(job, "it could not be in time any more")
-            elif self._try(job):
-                self.queue.remove(job)
-                if not prefilling.ready(seat):
-                    return
+            if self._offer(job, seat) and not prefilling.ready(seat):
+                return
         while len(self.batch) and not len(self.queue) and prefilling.ready(seat):
             self._send_batch(seat)
 
+    def _offer(self, job: Job, seat: Seat | None = None) -> bool:
+        """Send a job that waits, if that can begin now: on a seat that has become free or, without one, anywhere."""
+        prefilling, now = self.prefilling, self.cluster.now
+        if now - job.looked > _STALE_SECONDS:
+            self.queue.remove(job)
+            prefilling.look(job)
+            self.queue.add(job)
+        if now + job.seconds > job.deadline and len(self.queue) > 1 and not job.request.emitted:
+            self._refuse(job, "it could not be in time any more")
+        elif (seat is None or prefilling.may_suit(job, seat)) and self._try(job):
+            self.queue.remove(job)
+            return True
+        return False
+
     def _serve_idle(self) -> None:
+        if self.prefilling.many:
+            for job in self.queue.first(self._look_at):
+                self._offer(job)
+            if len(self.queue) or not len(self.batch):
+                return
         for seat in list(self.prefilling.open.values()):
             self._serve(seat)
 
