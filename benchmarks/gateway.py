@@ -98,6 +98,8 @@ class ReadyReplica(asyncio.Protocol):
                     self.running[request.id] = Attempt(request)
                     if self.eager or request.id.startswith("canary"):
                         self.step(only=request.id)
+                    else:
+                        self._prefill(len(request.prompt))
                 case Abort(name):
                     self.running.pop(name, None)
 
@@ -112,6 +114,12 @@ class ReadyReplica(asyncio.Protocol):
         names = [only] if only else list(self.running)
         chunks = tuple(self._chunk(name) for name in names)
         self._transport.write(encode(Step(StepEvent(self._number, 0.01, 0, len(chunks), 0), chunks, load=Load())))
+
+    def _prefill(self, tokens: int) -> None:
+        """A step that computes a prompt; its first token comes with the next `step`."""
+        self._number += 1
+        load = Load(running=len(self.running), total_blocks=1 << 16, free_blocks=1 << 15, decoding=len(self.running))
+        self._transport.write(encode(Step(StepEvent(self._number, 0.001, tokens, 0, 0), load=load)))
 
     def _chunk(self, name: str) -> Chunk:
         attempt = self.running[name]

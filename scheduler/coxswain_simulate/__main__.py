@@ -11,7 +11,7 @@ from types import ModuleType
 from coxswain_simulate.errors import InputError
 from coxswain_simulate.flags import Parser
 
-_COMMANDS = ("replay", "place", "scale", "jitter", "plot")
+_COMMANDS = ("replay", "validate", "place", "scale", "jitter", "plot")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,6 +6,8 @@ served.
 
 from __future__ import annotations
 
+from math import inf
+
 from coxswain_scheduler.simulator.setup import Setup
 
 
@@ -13,7 +15,8 @@ class Links:
     """Who sends how much to whom, and when it is there."""
 
     def __init__(self, setup: Setup) -> None:
-        self._per_token = setup.kv_bytes_per_token / setup.link_bytes_per_second
+        rate = setup.link_bytes_per_second
+        self._per_token = setup.kv_bytes_per_token / rate if rate else inf
         self._latency = setup.link_latency_seconds
         self._out: dict[int, float] = {}
         self._in: dict[int, float] = {}

@@ -1,0 +1,120 @@
+"""The policy decides where a request goes and when; whatever it decides, no accepted request is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from coxswain_protocol.messages import EngineInfo
+from coxswain_simulate.traces.recording import read
+from e2e.compare import compare
+from tests.gateway.conftest import NewReplica, Running, Start
+from tests.gateway.scripted import ScriptedReplica
+from tests.gateway.test_replay import busy, run_all, stream, undisturbed
+
+Answer = tuple[int, Any, Any]
+
+
+async def queued(gateway: Running, count: int, *, streamed: bool = False) -> list[asyncio.Task[Answer]]:
+    """So many requests before a replica that does nothing: it is given one, the others wait in the gateway."""
+    body = {"prompt": [5, 6, 7], "max_tokens": 2, "stream": streamed}
+    asked = [asyncio.create_task(gateway.post("/v1/completions", body)) for _ in range(count)]
+    await gateway.until(lambda: len(gateway.gateway.fleet.cluster.waiting) == count - 1, what="a queue")
+    return asked
+
+
+async def stuck(start: Start, new_replica: NewReplica, **settings: Any) -> tuple[Running, ScriptedReplica]:
+    gateway = await start(**settings)
+    replica = await gateway.add(new_replica("replica-0"))
+    replica.stuck = True
+    return gateway, replica
+
+
+async def test_what_cannot_be_in_time_gets_429_and_a_time_to_come_again(start: Start, new_replica: NewReplica) -> None:
+    gateway, replica = await stuck(start, new_replica, ttft_seconds=0.2)
+    asked = await queued(gateway, 4)
+    await asyncio.sleep(0.3)
+    replica.stuck = False
+    answers = await asyncio.gather(*asked)
+    refused = [answer for answer in answers if answer[0] == 429]
+    assert refused
+    assert len(refused) + len(replica.submitted) == 4
+    for _, body, headers in refused:
+        assert (body["error"]["type"], body["error"]["code"]) == ("rate_limit_error", "rate_limit_exceeded")
+        assert "in time" in body["error"]["message"]
+        assert int(headers["Retry-After"]) >= 1
+    assert [status for status, _, _ in answers if status != 429] == [200] * len(replica.submitted)
+    assert gateway.gateway.fleet.streams.live == 0
+    assert (await gateway.status()).lost == 0
+
+
+async def test_without_objectives_nothing_is_refused(start: Start, new_replica: NewReplica) -> None:
+    gateway, replica = await stuck(start, new_replica)
+    asked = await queued(gateway, 4)
+    await asyncio.sleep(0.3)
+    replica.stuck = False
+    assert [status for status, _, _ in await asyncio.gather(*asked)] == [200] * 4
+
+
+async def test_a_client_that_leaves_the_queue_is_never_sent(start: Start, new_replica: NewReplica) -> None:
+    gateway, replica = await stuck(start, new_replica)
+    asked = await queued(gateway, 3)
+    asked[1].cancel()
+    await gateway.until(lambda: len(gateway.gateway.fleet.cluster.waiting) == 1, what="its leaving")
+    replica.stuck = False
+    await asyncio.gather(asked[0], asked[2])
+    assert len(replica.submitted) == 2
+
+
+async def test_what_waits_is_held_while_all_replicas_are_gone(start: Start, new_replica: NewReplica) -> None:
+    gateway, replica = await stuck(start, new_replica)
+    asked = await queued(gateway, 3)
+    await replica.kill()
+    await gateway.until(lambda: gateway.gateway.fleet.streams.held == 3, what="all to be held")
+    await gateway.add(new_replica("replica-1"))
+    assert [status for status, _, _ in await asyncio.gather(*asked)] == [200] * 3
+
+
+async def test_an_accepted_request_is_not_refused_for_the_death_of_its_replica(
+    start: Start, new_replica: NewReplica
+) -> None:
+    gateway, replica = await stuck(start, new_replica, ttft_seconds=0.2)
+    asked = (await queued(gateway, 1))[0]
+    await replica.until(lambda: len(replica.submitted) == 1, what="the request")
+    await asyncio.sleep(0.3)
+    await replica.kill()
+    await gateway.add(new_replica("replica-1"))
+    assert (await asked)[0] == 200
+
+
+async def test_a_stream_goes_on_only_where_it_goes_on_bit_for_bit(
+    start: Start, new_replica: NewReplica, info: EngineInfo
+) -> None:
+    gateway = await start()
+    victim = await gateway.add(new_replica("replica-0"))
+    seeds = range(4)
+    running = asyncio.create_task(run_all(gateway, seeds, tokens=300))
+    await busy(victim, streams=4)
+    other = await gateway.add(new_replica("replica-1", info_accelerator="l40s"))
+    same = await gateway.add(new_replica("replica-2"))
+    await victim.kill()
+    assert compare(await running, undisturbed(info, seeds, 300)).clean
+    assert (len(other.submitted), len(same.submitted)) == (0, 4)
+    assert await gateway.metric("coxswain_inexact_replays_total") == 0
+
+
+async def test_a_recording_says_what_happened(start: Start, new_replica: NewReplica, tmp_path: Path) -> None:
+    path = tmp_path / "recording.jsonl"
+    gateway = await start(record=path)
+    await gateway.add(new_replica("replica-0", info_max_step_tokens=256))
+    await stream(gateway, seed=1, tokens=20)
+    await gateway.gateway.stop()
+    recording = read(path)
+    assert [one.replica for one in recording.engines] == ["replica-0"]
+    request = recording.requests[0]
+    assert (request.prompt_tokens, request.output_tokens, request.outcome) == (3, 20, "length")
+    assert request.arrival < (request.first_token or 0) < (request.last_token or 0)
+    assert sum(step.decodes for step in recording.steps) >= 20
+    assert json.loads(path.read_text().splitlines()[0])["policy"] == "coxswain"
