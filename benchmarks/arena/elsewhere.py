@@ -47,4 +47,5 @@ _PAGES: Mapping[str, tuple[str, Callable[[Path], str]]] = {
     "placement": ("Placement", _first_sentences),
     "cost_models": ("Cost models", _cost_models),
     "autoscaling": ("Autoscaling", _first_sentences),
+    "live_replay": ("A live run, replayed", _first_sentences),
 }
