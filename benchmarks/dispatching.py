@@ -1,10 +1,11 @@
 """What a dispatch and a round of migration pairing cost the thread that makes them.
 
-Dispatch: on the prompts of Mooncake's conversation trace in its order, with the hits that its 512-token ids imply; when
-the trace begins anew, its ids are other prompts'. They come in bursts, whose hashes are ready. Engines report loads
-between two dispatches, and between two bursts they begin what they were sent, announce what they store, and give up
-what they used least recently, all untimed. "Alone" is a burst of one: the caches are then full of that other work.
-Garbage collection is on.
+Dispatch: `LiveCluster.arrived` under the policy that ships, which makes a job of the request, looks its prefix up,
+chooses an engine from a short list, and notes what it sent. Prompts are those of Mooncake's conversation trace in its
+order, with the hits that its 512-token ids imply; when it begins anew, its ids are other prompts'. They arrive at
+random, so that some engines prefill, some decode and some idle; what engines report and the policy makes of it happens
+between two arrivals, untimed, so the processor's caches are full of that. What waits in the policy's queue, as all that
+could take it soon is busy, is told apart. Garbage collection is on.
 
 Pairing: fleets of which a quarter is nearly full or has a prompt that does not fit.
 """
@@ -16,32 +17,31 @@ import json
 import random
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.progress import track
 
+from benchmarks.replicas import BLOCK, Asked, Prompt, World
 from benchmarks.rows import Row, Section
-from coxswain_protocol.messages import EngineInfo, Load
-from coxswain_scheduler.dispatch import Dispatcher, Prompt
 from coxswain_scheduler.migration import Movable, Pairing, Worker, Workers
+from coxswain_scheduler.policies.coxswain import Coxswain
 from coxswain_scheduler.prefixes import PrefixIndex
 
 TRACE = Path(__file__).parent / "data" / "mooncake_fast25" / "conversation_trace.jsonl.gz"
 WORKERS = (64, 256, 1024)
 CALLS = 100_000
-BURST = 64
+"""For the largest fleet; the others get a fifth."""
 ROUNDS = 200
-BLOCK = 64
+_RATE = 0.35
+"""Requests a second and engine."""
 _CHUNK = 512
 _STORED = 2_000_000
 """Blocks that all engines hold together when the index is warm."""
 _MIX = 0x9E3779B97F4A7C15
-_LOADS = 4
-"""Reports between two dispatches."""
 
 
 class Prompts:
@@ -53,98 +53,45 @@ class Prompts:
         self.rows: list[tuple[int, list[int]]] = [(row["input_length"], row["hash_ids"]) for row in rows]
 
     def __iter__(self) -> Iterator[Prompt]:
-        turn = 0
-        while True:
-            turn += 1
+        for turn in count(1):
             for tokens, chunks in self.rows:
-                yield Prompt(tokens, {BLOCK: _hashes(tokens, chunks, turn)})
-
-
-class _Worker:
-    """What an engine would say."""
-
-    def __init__(self, name: str, *, blocks: int) -> None:
-        self.name = name
-        self.capacity = blocks
-        self.blocks: dict[int, None] = {}
-
-    def compute(self, hashes: Sequence[int], dispatcher: Dispatcher) -> None:
-        """Store a prompt's blocks, and give up the least recently used, ends of prefixes first."""
-        new = [block for block in hashes if block not in self.blocks]
-        for block in reversed(hashes):
-            self.blocks.pop(block, None)
-            self.blocks[block] = None
-        excess = len(self.blocks) - self.capacity
-        if excess > 0:
-            oldest = iter(self.blocks)
-            gone = [next(oldest) for _ in range(excess)]
-            for block in gone:
-                del self.blocks[block]
-            dispatcher.removed(self.name, gone)
-        dispatcher.stored(self.name, new)
+                yield Prompt(tokens, _hashes(tokens, chunks, turn))
 
 
 class Scene:
-    """A fleet that lives between the dispatches."""
+    """Requests that arrive at a fleet."""
 
     def __init__(self, workers: int, *, seed: int = 0) -> None:
-        self.rng = random.Random(seed)
-        self.dispatcher = Dispatcher(rng=random.Random(seed))
-        self.workers = {f"replica-{i}": _Worker(f"replica-{i}", blocks=_STORED // workers) for i in range(workers)}
-        self.names = list(self.workers)
-        self.sent: deque[tuple[str, str, Prompt]] = deque()
-        self.count = 0
-        for name in self.names:
-            self.dispatcher.add(name, _INFO)
-            self.report(name)
+        self.world = World(workers, Coxswain(), cached_blocks=_STORED, seed=seed)
+        self._rng = random.Random(seed)
+        self._rate = _RATE * workers
+        self._numbers = count()
 
-    def report(self, name: str) -> None:
-        """Some load."""
-        rng = self.rng
-        running = rng.randrange(0, 48)
-        pending = rng.choice((0, 0, rng.randrange(20_000)))
-        self.dispatcher.reported(name, Load(running=running, context=running * 9_000, pending_prefill=pending))
-
-    def dispatch(self, request: str, prompt: Prompt) -> int:
-        """Nanoseconds of one dispatch."""
+    def dispatch(self, prompt: Prompt) -> tuple[int, bool]:
+        """Nanoseconds of one arrival, and whether it was sent at once."""
+        world = self.world
+        world.proceed(world.now + self._rng.expovariate(self._rate))
+        asked = Asked(prompt, next(self._numbers), world.now)
         started = time.thread_time_ns()
-        decision = self.dispatcher.dispatch(request, prompt)
+        world.cluster.arrived(asked, world.everywhere)
         taken = time.thread_time_ns() - started
-        assert decision is not None
-        self.sent.append((request, decision.member, prompt))
-        for _ in range(_LOADS):
-            self.report(self.rng.choice(self.names))
-        return taken
-
-    def live(self) -> None:
-        """What engines do meanwhile."""
-        while len(self.sent) > len(self.names) // 2:
-            begun, where, what = self.sent.popleft()
-            self.workers[where].compute(what.hashes[BLOCK], self.dispatcher)
-            self.dispatcher.settled(where, begun)
-
-    def bursts(self, calls: int, prompts: Iterator[Prompt], *, size: int) -> NDArray[np.float64]:
-        """Microseconds of each of so many dispatches."""
-        taken: list[int] = []
-        while len(taken) < calls:
-            first = self.count
-            self.count += size
-            burst = [(str(first + i), prompt) for i, prompt in enumerate(islice(prompts, size))]
-            taken += [self.dispatch(request, prompt) for request, prompt in burst]
-            self.live()
-        return np.array(taken[:calls]) / 1e3
+        return taken, asked.member is not None
 
 
 def measure(*, calls: int = CALLS, workers: Sequence[int] = WORKERS, rounds: int = ROUNDS) -> Section:
     """All figures, in thread time."""
     prompts = Prompts()
-    rows = [row for count in workers for row in (*_dispatches(count, calls, prompts), *_pairings(count, rounds))]
+    rows: list[Row] = []
+    for fleet in workers:
+        share = calls if fleet == max(workers) else calls // 5
+        rows += [*_dispatches(fleet, share, prompts), *_pairings(fleet, rounds)]
     return Section(
         title="Dispatch and pairing",
         workload=(
-            f"One dispatch with block hashes ready, prefix lookup and bookkeeping included: {calls:,} on the prompts "
-            f"of Mooncake's conversation trace ({BLOCK}-token blocks), warm index. One round of pairing: {rounds:,} "
-            "fleets of 24 requests an engine, a quarter short of blocks. Thread CPU time, garbage collection on."
+            f"One request with block hashes ready, from its arrival to its engine, prefix lookup and bookkeeping "
+            f"included: {calls:,} on the prompts of Mooncake's conversation trace ({BLOCK}-token blocks) at "
+            f"{max(workers):,} workers, a fifth at the others, warm index. One round of pairing: {rounds:,} fleets of "
+            "24 requests an engine, a quarter short of blocks. Thread CPU time, garbage collection on."
         ),
         rows=rows,
     )
@@ -152,13 +99,16 @@ def measure(*, calls: int = CALLS, workers: Sequence[int] = WORKERS, rounds: int
 
 def _dispatches(workers: int, calls: int, prompts: Prompts) -> list[Row]:
     scene, endless = Scene(workers), iter(prompts)
-    scene.bursts(len(prompts.rows), endless, size=BURST)
-    taken = scene.bursts(calls, endless, size=BURST)
-    alone = scene.bursts(calls // 10, endless, size=1)
-    index = scene.dispatcher.prefixes
+    for prompt in track(islice(endless, len(prompts.rows)), f"{workers} workers: warming up", len(prompts.rows)):
+        scene.dispatch(prompt)
+    taken = [scene.dispatch(prompt) for prompt in track(islice(endless, calls), f"{workers} workers: dispatch", calls)]
+    sent = np.array([each for each, at_once in taken if at_once]) / 1e3
+    queued = np.array([each for each, at_once in taken if not at_once]) / 1e3
+    index = scene.world.cluster.prefixes
     return [
-        *_percentiles(f"dispatch_{workers}", taken),
-        *_percentiles(f"dispatch_{workers}_alone", alone),
+        *_percentiles(f"dispatch_{workers}", sent),
+        *(_percentiles(f"dispatch_{workers}_queued", queued) if len(queued) else ()),
+        Row(name=f"dispatch_{workers}_sent_at_once", value=len(sent) / calls, unit=""),
         Row(name=f"index_{workers}_entries", value=index.entries, unit="blocks"),
         Row(name=f"index_{workers}_bytes_per_entry", value=index_bytes(index) / index.entries, unit="B"),
     ]
@@ -175,7 +125,7 @@ def _pairings(workers: int, rounds: int) -> list[Row]:
     rng = random.Random(workers)
     pairing = Pairing(block_size=BLOCK, kv_bytes_per_token=128 * 1024, link_bytes_per_second=25e9)
     taken, moves = [], 0
-    for _ in range(rounds):
+    for _ in track(range(rounds), f"{workers} workers: pairing"):
         fleet = Workers(_worker(rng) for _ in range(workers))
         held = [_movables(rng) for _ in range(workers)]
         started = time.thread_time_ns()
@@ -210,19 +160,3 @@ def _hashes(tokens: int, chunks: Sequence[int], turn: int) -> list[int]:
     per = _CHUNK // BLOCK
     names = [((turn << 32) + chunk * per + i) * _MIX % 2**64 for chunk in chunks for i in range(per)]
     return names[:blocks]
-
-
-_INFO = EngineInfo(
-    engine="native",
-    model="m",
-    weights_digest="w",
-    tokenizer_digest="t",
-    vocab_size=128_256,
-    max_model_len=131_072,
-    block_size=BLOCK,
-    num_blocks=16_384,
-    max_num_seqs=256,
-    eos_ids=(),
-    accelerator="h100",
-    step_floor_seconds=0.01,
-)

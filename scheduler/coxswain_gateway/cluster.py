@@ -215,7 +215,8 @@ class LiveCluster:
             levels += [(min(depth, most) * size, mask & own) for depth, mask in self.prefixes.levels(hashes)]
         if len(self._masks) > 1:
             levels.sort(reverse=True)
-        return Holders(levels, seats=self._seat_of, engines=self._engine_in)
+        request.held = Holders(levels, seats=self._seat_of, engines=self._engine_in)
+        return request.held
 
     def dispatch(self, request: Request, engine: int, *, rank: float = 0.0, hold: bool = False) -> None:
         """Send it. `rank` changes nothing, as engines take what they get in order, and neither does `hold`: it decodes
@@ -303,7 +304,9 @@ class LiveCluster:
     def _send(self, request: LiveRequest, engine: LiveEngine) -> None:
         del self.waiting[request.id]
         request.engine = engine.id
-        request.cached = self.cached(request, engine.id)
+        held = self.holders(request) if request.held is None else request.held
+        request.cached = held.get(engine.id, 0)
+        request.held = None
         engine.sent(request)
         if log.isEnabledFor(logging.DEBUG):
             where = {"request_id": request.generation.log.id, "replica": engine.member.replica}

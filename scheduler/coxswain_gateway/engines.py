@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from coxswain_gateway.generation import Generation
 from coxswain_gateway.members import Member
 from coxswain_protocol.messages import Load, StepEvent
@@ -14,7 +16,7 @@ class LiveRequest:
     """Implements `policies.interface.Request`: one attempt to place a generation."""
 
     __slots__ = (
-        "arrival", "by_size", "cached", "engine", "generation", "hashes", "id", "note", "over", "places",
+        "arrival", "by_size", "cached", "engine", "generation", "hashes", "held", "id", "note", "over", "places",
         "prompt_tokens",
     )  # fmt: skip
 
@@ -34,6 +36,8 @@ class LiveRequest:
         self.engine: int | None = None
         self.cached = 0
         """Tokens that the engine held when it was sent there."""
+        self.held: Mapping[int, int] | None = None
+        """What the engines held when the policy last asked."""
         self.note: object = None
         self.over = False
         """Ended or withdrawn: the policy may still have it in a queue."""

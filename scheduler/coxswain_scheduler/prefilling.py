@@ -8,7 +8,7 @@ afford the stall: every step that is faster than the inter-token objective saves
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from math import inf
 from typing import NamedTuple
@@ -33,7 +33,7 @@ _FULLNESS = 0.3
 """What a full KV memory costs, in seconds of prefill: those in it are soon preempted."""
 _FEW = 24
 """Seats up to which each is looked at."""
-_DEEPEST, _FIRST, _HOLDERS = 8, 4, 32
+_DEEPEST, _FIRST, _HOLDERS = 6, 3, 32
 """Else: so many of those that hold most, found among as many holders, and of those that are or will be ready first."""
 _USUAL = 0.2
 """Seconds of a prefill by which seats are listed: what they cost another."""
@@ -112,7 +112,9 @@ class Prefilling:
         self._samples: dict[int, Seat] = {}
         """One seat of each kind."""
         self._openings: Openings[Seat] = Openings()
-        """The open seats; empty where there are few."""
+        """The open seats, where there are many."""
+        self.many = False
+        """Whether only a few of them are looked at."""
         self.seats: dict[int, Seat] = {}
         self.open: dict[int, Seat] = {}
         """Those that take prompts."""
@@ -138,8 +140,8 @@ class Prefilling:
             return False
         if len(self.open) > _FEW:
             self._openings.take(engine)
-        elif len(self._openings):
-            self._openings = Openings()
+        elif self.many:
+            self.many, self._openings = False, Openings()
         return True
 
     def reopen(self, seat: Seat) -> None:
@@ -147,8 +149,9 @@ class Prefilling:
         seat.free_at = self._cluster.now
         self.open[seat.id] = seat
         if len(self.open) > _FEW:
-            for each in [seat] if len(self._openings) else self.open.values():
+            for each in [seat] if self.many else self.open.values():
                 self._list(each)
+            self.many = True
 
     def seconds(self, seat: Seat, uncached: int, cached: int) -> float:
         """Of a prefill of so many tokens behind so many cached ones, alone on an engine."""
@@ -163,9 +166,11 @@ class Prefilling:
         job.hits = hits = self._cluster.holders(job.request)
         job.looked = self._cluster.now
         tokens, seats, least = job.tokens, self.seats, inf
+        job.awaits = None
         if len(seats) > _FEW:
-            job.deepest = [engine for engine in islice(hits, _HOLDERS) if engine in self.open][:_DEEPEST]
-            held = [(engine, hits[engine]) for engine in job.deepest[: 1 if len(self._samples) == 1 else _DEEPEST]]
+            job.deepest = held = self._deepest(hits)
+            if len(self._samples) == 1:
+                held = held[:1]
         else:
             held = list(hits.items())
         for engine, cached in held:
@@ -181,11 +186,10 @@ class Prefilling:
         `alone`: the seats only prefill.
         """
         now = self._cluster.now
-        patience, hits, deadline, tokens = self._patience, job.hits, job.deadline, job.tokens
-        held, considered = hits.get, []
+        patience, deadline, tokens = self._patience, job.deadline, job.tokens
+        considered = []
         best, least, chosen, begin = None, inf, 0.0, now
-        for seat in self._candidates(job, now):
-            cached = held(seat.id, 0)
+        for seat, cached in self._candidates(job, now):
             uncached = tokens - cached
             seconds = seat.kind.get(uncached >> _GRAIN_BITS | cached >> _START_BITS << 20)
             if seconds is None:
@@ -193,7 +197,7 @@ class Prefilling:
             start = seat.free_at if alone else self._affordable(seat, tokens, seconds, now)
             wait = start - now if start > now else 0.0
             cost = seconds + patience * wait
-            if not alone:
+            if seat.decoding and not alone:
                 cost += patience * self._toll(seat, seconds, job.request.priority)
             if now + wait + seconds > deadline:
                 cost += _LATE + now + wait + seconds - deadline
@@ -201,6 +205,7 @@ class Prefilling:
             if cost < least:
                 best, least, chosen, begin = seat, cost, seconds, start
         if best is None or begin > now or not self.ready(best):
+            job.awaits, job.cost = best, least
             return None
         job.decision = Choice(f"least prefill + {patience:g} × wait", tokens, best.id, considered)
         return best, chosen
@@ -222,21 +227,23 @@ class Prefilling:
         if not alone:
             seat.credit -= seconds
             seat.blocks = 0  # it takes no more until its next step
-        if len(self._openings):
+        if self.many:
             self._list(seat)
 
     def refresh(self, seat: Seat) -> None:
         """Between two steps: when it will have computed what it has."""
         pending, now = seat.engine.pending_prefill, self._cluster.now
         seat.free_at = now if pending < self._fill else now + self.seconds(seat, pending, 0)
-        if len(self._openings):
+        if self.many:
             self._look_at_decodes(seat, now)
+            if pending and not self.ready(seat):
+                seat.free_at = now + self.seconds(seat, pending, 0)
             self._list(seat)
 
     def busy_for(self) -> float:
         """Seconds until the open seats are free, on average."""
         now = self._cluster.now
-        if len(self._openings):
+        if self.many:
             return self._openings.waits(now) / len(self.open)
         return sum(max(0.0, seat.free_at - now) for seat in self.open.values()) / max(1, len(self.open))
 
@@ -244,13 +251,35 @@ class Prefilling:
         """So many blocks are left there, as of now."""
         seat.blocks = blocks
 
-    def _candidates(self, job: Job, now: float) -> Iterable[Seat]:
-        if not len(self._openings):
-            return self.open.values()
-        seats = {engine: self.open[engine] for engine in job.deepest if engine in self.open}
+    def may_suit(self, job: Job, seat: Seat) -> bool:
+        """Whether a seat that is ready now may be the best for a job that waits: if it waits for that one, or if it
+        would cost less there. Where there are few seats it is found out by choosing."""
+        if not self.many or job.awaits is None or job.awaits is seat:
+            return True
+        cached = job.hits.get(seat.id, 0)
+        seconds = self.seconds(seat, job.tokens - cached, cached)
+        return seconds + self._patience * self._toll(seat, seconds, job.request.priority) < job.cost
+
+    def _candidates(self, job: Job, now: float) -> Iterable[tuple[Seat, int]]:
+        """Those to compare, and the tokens that they hold."""
+        held = job.hits.get
+        if not self.many:
+            return [(seat, held(key, 0)) for key, seat in self.open.items()]
+        looks = {key: (self.open[key], cached) for key, cached in job.deepest if key in self.open}
         for seat in self._openings.first(_FIRST, now=now):
-            seats[seat.id] = seat
-        return seats.values()
+            if seat.id not in looks:
+                looks[seat.id] = (seat, held(seat.id, 0))
+        return looks.values()
+
+    def _deepest(self, hits: Mapping[int, int]) -> list[tuple[int, int]]:
+        """The open seats that hold most, and how much."""
+        found: list[tuple[int, int]] = []
+        for key in islice(hits, _HOLDERS):
+            if key in self.open:
+                found.append((key, hits[key]))
+                if len(found) == _DEEPEST:
+                    break
+        return found
 
     def _list(self, seat: Seat) -> None:
         """It is open, and when it is ready for another prompt: with time to spare for any, or at a next look."""
@@ -271,12 +300,12 @@ class Prefilling:
 
     def _affordable(self, seat: Seat, tokens: int, seconds: float, now: float) -> float:
         """When the decodes of an engine can afford the stall of a prefill of so many seconds."""
-        if seat.looked != now:
-            if not len(self._openings):
+        if not self.many:
+            if seat.looked != now:
                 self._look_at_decodes(seat, now)
-            elif seat.earned:
-                seat.credit = min(self._stall, seat.credit + (now - seat.looked) * seat.earned)
-                seat.looked = now
+        elif seat.earned:
+            seat.credit = min(self._stall, seat.credit + (now - seat.looked) * seat.earned)
+            seat.looked = now
         if not seat.earned:
             return seat.free_at
         if seat.blocks * seat.engine.block_size < tokens:

@@ -198,8 +198,12 @@ class Holders(Mapping[int, int]):
 
     def __iter__(self) -> Iterator[int]:
         known = self._engines
-        for _, mask in self._levels:
-            for seat in seats(mask):
+        for _, level in self._levels:
+            mask = level
+            while mask:
+                low = mask & -mask
+                mask ^= low
+                seat = low.bit_length() - 1
                 if known is None:
                     yield seat
                 elif (engine := known.get(seat)) is not None:

@@ -30,7 +30,8 @@ class Job:
     """A request on its way to its first token, and what the last look at the engines said."""
 
     __slots__ = (
-        "deadline", "decision", "deepest", "hits", "latest", "length_class", "looked", "order", "request", "seconds",
+        "awaits", "cost", "deadline", "decision", "deepest", "hits", "latest", "length_class", "looked", "order",
+        "request", "seconds",
     )  # fmt: skip
 
     def __init__(self, request: Request, *, deadline: float) -> None:
@@ -44,8 +45,11 @@ class Job:
         self.length_class = 0
         self.hits: Mapping[int, int] = {}
         """Cached tokens by engine, when last looked."""
-        self.deepest: list[int] = []
-        """Of many engines, those that held most then."""
+        self.deepest: list[tuple[int, int]] = []
+        """Of many engines, those that held most then, and how much."""
+        self.awaits: object = None
+        """The seat for which it waits, if it is known, and what it cost there."""
+        self.cost = 0.0
         self.looked = 0.0
         self.decision: object = None
         """Why it is where it is; worded by `str`."""
@@ -111,6 +115,10 @@ class DeadlineQueue:
     def first(self, count: int) -> list[Job]:
         """The most urgent ones, as a list of their own."""
         return self._jobs[:count]
+
+    def after(self, count: int) -> list[Job]:
+        """The others, as a list of their own."""
+        return self._jobs[count:]
 
     def add(self, job: Job) -> None:
         """Queue a job; its order must not change while it is here."""

@@ -31,6 +31,8 @@ _PREFILL_SHARE = (0.28, 0.35)
 """Share of the demand that is prefill: below, the two go together; above, apart, for then they disturb each other."""
 _PRESSURE = (0.03, 0.05)
 """Share of the fleet that is in demand, likewise: what hardly does anything is left as it is."""
+_AT_ONCE = 64
+"""Waiting prompts that are offered to all of many engines, at every tick."""
 _LASTS_STEPS = 100
 """An engine whose KV lasts for more steps is no reason to look for migrations."""
 
@@ -251,7 +253,7 @@ class Coxswain:
         prefilling = self.prefilling
         if not (len(self.queue) or len(self.batch)) or not prefilling.ready(seat):
             return
-        for job in self.queue.first(self._look_at):
+        for job in self._waiting(seat):
             if self._offer(job, seat) and not prefilling.ready(seat):
                 return
         while len(self.batch) and not len(self.queue) and prefilling.ready(seat):
@@ -271,9 +273,16 @@ class Coxswain:
             return True
         return False
 
+    def _waiting(self, seat: Seat) -> list[Job]:
+        """Those that may go to an engine that is free: the most urgent, and of many all that wait for this one."""
+        first = self.queue.first(self._look_at)
+        if self.prefilling.many and len(self.queue) > len(first):
+            first += [job for job in self.queue.after(len(first)) if job.awaits is seat]
+        return first
+
     def _serve_idle(self) -> None:
         if self.prefilling.many:
-            for job in self.queue.first(self._look_at):
+            for job in self.queue.first(_AT_ONCE):
                 self._offer(job)
             if len(self.queue) or not len(self.batch):
                 return
