@@ -213,7 +213,7 @@ def test_every_request_ends_once_and_whole_or_is_refused_and_no_block_leaks(
         faults=tuple(faults),
         restarts=tuple(restarts),
         kv_event_lag_seconds=lag,
-        max_seconds=600.0,
+        max_seconds=60.0,
     )
     policy = Wild(seed)
     simulation = Simulation(trace, setup, policy)

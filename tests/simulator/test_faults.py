@@ -63,6 +63,13 @@ def test_a_fault_of_an_engine_that_is_no_more_is_none() -> None:
     assert policy.told.count(("lost", 0)) == 1 and result.outcomes[0].ended is not None
 
 
+def test_an_engine_stopped_while_nobody_knows_that_it_is_dead_is_gone_and_not_replaced() -> None:
+    kill = Fault(kind="Kill", engine=1, at=1.0, detection_seconds=1.0)
+    policy = Written()
+    play([ask(0, 100, 1, at=5.0)], policy, faults=(kill,), doing={1.5: lambda it: it.cluster.stop(1)})
+    assert ("lost", 1) not in policy.told and ("joined", 2) not in policy.told
+
+
 def test_a_restarted_scheduler_is_given_what_it_held_and_engines_go_on() -> None:
     class Forgetful(Written):
         """Holds everything until it is restarted."""

@@ -39,12 +39,16 @@ class Faults:
         found = calendar.now + fault.detection_seconds
         away = fault.seconds if fault.kind == "Partition" else engine.spec.startup_seconds
         calendar.at(found, lambda _: self._take_for_lost(engine))
+        calendar.at(max(found, calendar.now + away), lambda _: self._replace(engine, found))
+
+    def _replace(self, engine: SimEngine, since: float) -> None:
         if not engine.leaving:
-            back = max(found, calendar.now + away)
-            calendar.at(back, lambda _: self._simulation.join(engine.spec, since=found))
+            self._simulation.join(engine.spec, since=since)
 
     def _take_for_lost(self, engine: SimEngine) -> None:
         simulation = self._simulation
+        if engine.gone:  # stopped meanwhile, when nothing was in it
+            return
         simulation.fleet.remove(engine)
         for migration in list(simulation.migrations.values()):
             if migration.involves(engine):
