@@ -54,7 +54,7 @@ def requests(seed: int, *, count: int = 700, seconds: float = 20.0) -> list[Trac
 
 
 def run(policy: Policy, trace: list[TraceRequest]) -> tuple[Log, Simulation]:
-    """Every decision with its time, and how it was explained then."""
+    """Every decision with its time."""
     setup = Setup(
         engines=(ENGINE,) * 3,
         link_bytes_per_second=25e9,
