@@ -31,6 +31,10 @@ _SPREAD, _HASTE = 5.0, 50.0
 """What a slower decode step costs, in steps; for a high priority."""
 _FULLNESS = 0.3
 """What a full KV memory costs, in seconds of prefill: those in it are soon preempted."""
+_WEAR = 0.25
+"""What computing a prompt costs, in its own seconds, where twice as much is computed as elsewhere: the cache of such an
+engine forgets twice as soon, so what it evicts is twice as young."""
+_RENORMALISE = 1e100
 _FEW = 24
 """Seats up to which each is looked at."""
 _DEEPEST, _FIRST, _HOLDERS = 6, 3, 32
@@ -42,7 +46,20 @@ _USUAL = 0.2
 class Seat:
     """One engine as a place to prefill."""
 
-    __slots__ = ("blocks", "credit", "decoding", "earned", "engine", "free_at", "id", "kind", "looked", "step", "used")
+    __slots__ = (
+        "blocks",
+        "credit",
+        "decoding",
+        "earned",
+        "engine",
+        "free_at",
+        "id",
+        "kind",
+        "looked",
+        "overwrites",
+        "step",
+        "used",
+    )
 
     def __init__(self, engine: Engine, kind: dict[int, float]) -> None:
         self.engine = engine
@@ -63,6 +80,8 @@ class Seat:
         self.blocks = 0
         """For which there is room."""
         self.looked = -1.0
+        self.overwrites = 0.0
+        """Tokens that it has computed, and so evicted as many from its cache; later ones weigh more."""
 
 
 class Candidate(NamedTuple):
@@ -113,6 +132,11 @@ class Prefilling:
         """One seat of each kind."""
         self._openings: Openings[Seat] = Openings()
         """The open seats, where there are many."""
+        self._weight = 1.0
+        """Of a token computed now, among `overwrites`: it doubles with each half of the fleet's memory computed anew."""
+        self._memory = 0
+        self._fair = 0.0
+        """1 / the mean of all seats' `overwrites`."""
         self.many = False
         """Whether only a few of them are looked at."""
         self.seats: dict[int, Seat] = {}
@@ -123,6 +147,7 @@ class Prefilling:
         """A seat, open."""
         seat = self.seats[engine.id] = Seat(engine, self._kinds.setdefault(engine.timing, {}))
         self._samples[id(seat.kind)] = seat
+        self._memory += engine.total_blocks * engine.block_size
         self.reopen(seat)
         return seat
 
@@ -187,7 +212,8 @@ class Prefilling:
         """
         now = self._cluster.now
         patience, deadline, tokens = self._patience, job.deadline, job.tokens
-        considered = []
+        considered, fair = [], self._fair
+        wear = _WEAR if fair else 0.0
         best, least, chosen, begin = None, inf, 0.0, now
         for seat, cached in self._candidates(job, now):
             uncached = tokens - cached
@@ -196,7 +222,7 @@ class Prefilling:
                 seconds = self.seconds(seat, uncached, cached)
             start = seat.free_at if alone else self._affordable(seat, tokens, seconds, now)
             wait = start - now if start > now else 0.0
-            cost = seconds + patience * wait
+            cost = seconds + patience * wait + wear * seconds * (seat.overwrites * fair - 1.0)
             if seat.decoding and not alone:
                 cost += patience * self._toll(seat, seconds, job.request.priority)
             if now + wait + seconds > deadline:
@@ -221,8 +247,9 @@ class Prefilling:
             return not engine.pending_prefill
         return seat.free_at <= now and engine.busy_until <= now
 
-    def given(self, seat: Seat, seconds: float, *, alone: bool) -> None:
-        """It has been given a prompt."""
+    def given(self, seat: Seat, seconds: float, *, uncached: int, alone: bool) -> None:
+        """It has been given a prompt with so many tokens to compute."""
+        self._overwrite(seat, uncached)
         seat.free_at = max(self._cluster.now, seat.free_at, seat.engine.busy_until) + seconds
         if not alone:
             seat.credit -= seconds
@@ -230,14 +257,34 @@ class Prefilling:
         if self.many:
             self._list(seat)
 
+    def _overwrite(self, seat: Seat, tokens: int) -> None:
+        seat.overwrites += tokens * self._weight
+        self._weight *= 2.0 ** (2.0 * tokens / self._memory)
+        if self._weight > _RENORMALISE:
+            for each in self.seats.values():
+                each.overwrites /= self._weight
+            self._fair, self._weight = 0.0, 1.0
+        if not self._fair:
+            total = sum(each.overwrites for each in self.seats.values())
+        else:
+            total = len(self.seats) / self._fair + tokens * self._weight
+        self._fair = len(self.seats) / total if total else 0.0
+
     def refresh(self, seat: Seat) -> None:
         """Between two steps: when it will have computed what it has."""
         pending, now = seat.engine.pending_prefill, self._cluster.now
         seat.free_at = now if pending < self._fill else now + self.seconds(seat, pending, 0)
         if self.many:
             self._look_at_decodes(seat, now)
-            if pending and not self.ready(seat):
-                seat.free_at = now + self.seconds(seat, pending, 0)
+            self._list(seat)
+
+    def settle(self, seat: Seat) -> None:
+        """It has been given what there is for it: what it has yet to compute keeps it from more, up to its next step.
+
+        Where there are few seats, that is found out when one is the best."""
+        pending = seat.engine.pending_prefill
+        if self.many and pending and seat.id in self.open:
+            seat.free_at = max(seat.free_at, self._cluster.now + self.seconds(seat, pending, 0))
             self._list(seat)
 
     def busy_for(self) -> float:

@@ -128,6 +128,7 @@ class Coxswain:
         if seat is not None:
             self.prefilling.refresh(seat)
             self._serve(seat)
+            self.prefilling.settle(seat)
 
     def tick(self) -> None:
         engines = self.cluster.engines
@@ -244,7 +245,8 @@ class Coxswain:
     def _send(self, job: Job, seat: Seat, seconds: float) -> None:
         if not self.separate:
             self.packing.placed(job.request, seat.id)
-        self.prefilling.given(seat, seconds, alone=self.separate)
+        uncached = job.tokens - job.hits.get(seat.id, 0)
+        self.prefilling.given(seat, seconds, uncached=uncached, alone=self.separate)
         self.demand.prefill(seconds, self.cluster.now)
         self.cluster.dispatch(job.request, seat.id, hold=self.separate, rank=job.latest)
 
