@@ -116,8 +116,8 @@ class ReadyReplica(asyncio.Protocol):
         self._transport.write(encode(Step(StepEvent(self._number, 0.01, 0, len(chunks), 0), chunks, load=Load())))
 
     def _prefill(self, tokens: int) -> None:
-        """A step that computes a prompt; its first token comes with the next `step`."""
-        self._number += 1
+        """The step under way when a prompt comes, and the one that computes it; its first token comes with `step`."""
+        self._number += 2
         load = Load(running=len(self.running), total_blocks=1 << 16, free_blocks=1 << 15, decoding=len(self.running))
         self._transport.write(encode(Step(StepEvent(self._number, 0.001, tokens, 0, 0), load=load)))
 

@@ -211,3 +211,13 @@ def test_a_secret_keeps_what_is_known() -> None:
     made = secret(owner(), known={"token": "a2VwdA=="}, token=lambda: "new")["data"]
     assert made == {"token": "a2VwdA==", "ray-token": base64.b64encode(b"new").decode()}
     assert secret(owner(), known={})["data"] != secret(owner(), known={})["data"]
+
+
+def test_a_gateway_is_told_the_objectives_that_are_stated() -> None:
+    def args(**spec: Any) -> list[str]:
+        found = everything(owner(**spec))["Deployment", "chat-gateway"]["spec"]["template"]["spec"]["containers"][0]
+        return [flag for flag in found["args"] if "-seconds=" in flag]
+
+    assert args() == []
+    stated = {"ttft": {"target": "1500ms"}, "interToken": {"target": "50ms", "percentile": 90}}
+    assert args(objectives=stated) == ["--ttft-seconds=1.5", "--inter-token-seconds=0.05"]

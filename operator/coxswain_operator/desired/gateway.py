@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from coxswain_crds import names
+from coxswain_crds import durations, names
+from coxswain_crds.llm_service import Objectives
 from coxswain_operator.desired import environment, placement
 from coxswain_operator.desired.deployment import deployment
 from coxswain_operator.desired.ownership import Owner
@@ -49,6 +50,7 @@ def _container(owner: Owner, settings: Settings) -> Object:
             f"--replica-port={names.REPLICA_PORT}",
             f"--status-port={names.STATUS_PORT}",
             f"--replay={owner.spec.resilience.replay}",
+            *_objectives(owner.spec.objectives),
         ],
         "ports": [
             environment.port(names.PORT_NAME_HTTP, names.HTTP_PORT),
@@ -58,3 +60,9 @@ def _container(owner: Owner, settings: Settings) -> Object:
         "readinessProbe": environment.probe("/ready", names.STATUS_PORT, period=2, failures=2),
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
     }
+
+
+def _objectives(objectives: Objectives) -> list[str]:
+    """Those that are stated: a gateway without objectives refuses nobody for being late."""
+    stated = {"ttft": objectives.ttft, "inter-token": objectives.inter_token}
+    return [f"--{name}-seconds={durations.seconds(one.target):g}" for name, one in stated.items() if one is not None]
