@@ -101,6 +101,22 @@ class Batcher(Generic[S]):
         yield from self.aside.values()
         yield from self.waiting
 
+    def welcome(self) -> list[S]:
+        """Hold blocks for those first in the queue whose KV comes from elsewhere, which takes no step; they are aside.
+
+        As `schedule` does, but never for blocks that the running sequences' next step may need.
+        """
+        welcomed: list[S] = []
+        while self.waiting and self.waiting[0].arriving and len(self.running) < self.limits.max_num_seqs:
+            sequence = self.waiting[0]
+            reused = self._holdings.find(sequence)
+            if reused is None or self.pool.free - sequence.blocks_for(sequence.length) < len(self.running):
+                break
+            del self.waiting[0]
+            self._await_kv(sequence, reused)
+            welcomed.append(sequence)
+        return welcomed
+
     def schedule(self) -> Batch[S]:
         """Choose the next step and hold the blocks it writes to."""
         batch: Batch[S] = Batch()

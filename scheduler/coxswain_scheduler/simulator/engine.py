@@ -79,6 +79,9 @@ class SimEngine(Report):
 
     def start(self) -> None:
         """Begin the next step, or run of steps; nothing when there is nothing to do."""
+        if self.batcher.waiting:
+            for sequence in self.batcher.welcome():
+                self._simulation.handovers.fetch(self, sequence)
         steps = self.batcher.horizon()
         if steps:
             self._begin_run(min(steps, self.decoding_now.until_due()))
