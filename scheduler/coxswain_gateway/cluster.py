@@ -23,6 +23,9 @@ from coxswain_scheduler.prefixes import Holders, PrefixIndex
 
 log = logging.getLogger(__name__)
 
+LONGEST_IDLE_SECONDS = 0.5
+"""A request that has waited for longer goes to an engine that idles: what the policy waits for is late, or hangs."""
+
 Kind = tuple[str, str, str]
 """Engine, accelerator and model: what is learnt of the steps of one holds for all of a kind."""
 
@@ -119,10 +122,7 @@ class LiveCluster:
     def arrived(self, generation: Generation, places: frozenset[int]) -> None:
         """Place a generation, now or later, on one of these engines (at least one)."""
         self._advance()
-        generation.request = request = LiveRequest(next(self._requests), generation, self._hashes(generation))
-        self.constrain(request, places)
-        self.waiting[request.id] = request
-        self.policy.arrived(request)
+        self.policy.arrived(self._waiting(generation, places))
 
     def constrain(self, request: LiveRequest, places: frozenset[int]) -> None:
         """A waiting request may go to these engines (at least one)."""
@@ -183,6 +183,7 @@ class LiveCluster:
 
     def tick(self) -> None:
         """Let time pass; to be called more often than the policy's period."""
+        self._rescue()
         period = self.policy.period
         if period is None or self._clock() < self._tick_at:
             return
@@ -231,10 +232,10 @@ class LiveCluster:
 
     def shed(self, request: Request, reason: str) -> None:
         request = _live(request)
-        if request.emitted:
-            raise ValueError(f"request {request.id} has emitted tokens: it can no longer be refused")
         if request.over:
             return
+        if request.emitted:
+            raise ValueError(f"request {request.id} has emitted tokens: it can no longer be refused")
         if request.generation.log.attempt:
             self._send(request, self._least_loaded(request))
             return
@@ -268,6 +269,25 @@ class LiveCluster:
         self._cannot("stop an engine")
 
     # Parts
+
+    def _waiting(self, generation: Generation, places: frozenset[int] | None) -> LiveRequest:
+        request = LiveRequest(next(self._requests), generation, self._hashes(generation), since=self.now)
+        generation.request = self.waiting[request.id] = request
+        if places is not None:
+            self.constrain(request, places)
+        return request
+
+    def _rescue(self) -> None:
+        """Let engines that idle take what has waited for too long. To the policy they are like another gateway's."""
+        for request in list(self.waiting.values()):
+            if self._clock() - request.since < LONGEST_IDLE_SECONDS:
+                return
+            engine = self._least_loaded(request) if request.id in self.waiting else None
+            if engine is None or engine.running or engine.waiting:
+                continue
+            generation, places = request.generation, request.places
+            self.ended(generation, moves=True)
+            self._send(self._waiting(generation, places), engine)
 
     def _advance(self) -> None:
         """The time of the next call to the policy, which is first told again of what it sent though it was over."""

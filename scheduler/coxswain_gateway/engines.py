@@ -17,7 +17,7 @@ class LiveRequest:
 
     __slots__ = (
         "arrival", "by_size", "cached", "engine", "generation", "hashes", "held", "id", "note", "over", "places",
-        "prompt_tokens",
+        "prompt_tokens", "since",
     )  # fmt: skip
 
     priority = 0
@@ -25,11 +25,20 @@ class LiveRequest:
     tenant = ""
     workflow = ""
 
-    def __init__(self, id: int, generation: Generation, hashes: dict[int, list[int]]) -> None:  # noqa: A002
+    def __init__(
+        self,
+        id: int,  # noqa: A002
+        generation: Generation,
+        hashes: dict[int, list[int]],
+        *,
+        since: float,
+    ) -> None:
         self.id = id
         self.generation = generation
         self.arrival = generation.created
         self.prompt_tokens = len(generation.log.prompt)
+        self.since = since
+        """When the policy was told of it."""
         self.by_size = hashes
         self.hashes = next(iter(hashes.values()), [])
         self.places: frozenset[int] | None = None

@@ -118,3 +118,16 @@ async def test_a_recording_says_what_happened(start: Start, new_replica: NewRepl
     assert request.arrival < (request.first_token or 0) < (request.last_token or 0)
     assert sum(step.decodes for step in recording.steps) >= 20
     assert json.loads(path.read_text().splitlines()[0])["policy"] == "coxswain"
+
+
+async def test_a_replica_that_hangs_does_not_hold_up_what_another_can_do(start: Start, new_replica: NewReplica) -> None:
+    gateway, replica = await stuck(start, new_replica)
+    asked = (await queued(gateway, 1))[0]
+    await replica.until(lambda: len(replica.submitted) == 1, what="the request")
+    await gateway.add(new_replica("replica-1"))
+    for _ in range(4):
+        async with asyncio.timeout(3):
+            await gateway.post("/v1/completions", {"prompt": [5, 6, 7], "max_tokens": 2})
+    assert len(replica.submitted) == 1
+    replica.stuck = False
+    await asked
