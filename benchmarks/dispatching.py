@@ -1,7 +1,7 @@
 """What a dispatch and a round of migration pairing cost the thread that makes them.
 
-Dispatch: `LiveCluster.arrived` under the policy that ships, which makes a job of the request, looks its prefix up,
-chooses an engine from a short list, and notes what it sent. Prompts are those of Mooncake's conversation trace in its
+Dispatch: `Coxswain.arrived` in the gateway's own cluster: it makes a job of the request, looks its prefix up, chooses
+an engine from a short list, and notes what it sent. Prompts are those of Mooncake's conversation trace in its
 order, with the hits that its 512-token ids imply; when it begins anew, its ids are other prompts'. They arrive at
 random, so that some engines prefill, some decode and some idle; what engines report and the policy makes of it happens
 between two arrivals, untimed, so the processor's caches are full of that. What waits in the policy's queue, as all that
@@ -29,6 +29,7 @@ from benchmarks.replicas import BLOCK, Asked, Prompt, World
 from benchmarks.rows import Row, Section
 from coxswain_scheduler.migration import Movable, Pairing, Worker, Workers
 from coxswain_scheduler.policies.coxswain import Coxswain
+from coxswain_scheduler.policies.interface import Request
 from coxswain_scheduler.prefixes import PrefixIndex
 
 TRACE = Path(__file__).parent / "data" / "mooncake_fast25" / "conversation_trace.jsonl.gz"
@@ -58,11 +59,25 @@ class Prompts:
                 yield Prompt(tokens, _hashes(tokens, chunks, turn))
 
 
+class Timed(Coxswain):
+    """The policy that ships, with a watch."""
+
+    taken = 0
+    """Nanoseconds of the latest arrival."""
+
+    def arrived(self, request: Request) -> None:
+        """See `Policy`."""
+        started = time.thread_time_ns()
+        super().arrived(request)
+        self.taken = time.thread_time_ns() - started
+
+
 class Scene:
     """Requests that arrive at a fleet."""
 
     def __init__(self, workers: int, *, seed: int = 0) -> None:
-        self.world = World(workers, Coxswain(), cached_blocks=_STORED, seed=seed)
+        self.policy = Timed()
+        self.world = World(workers, self.policy, cached_blocks=_STORED, seed=seed)
         self._rng = random.Random(seed)
         self._rate = _RATE * workers
         self._numbers = count()
@@ -72,10 +87,8 @@ class Scene:
         world = self.world
         world.proceed(world.now + self._rng.expovariate(self._rate))
         asked = Asked(prompt, next(self._numbers), world.now)
-        started = time.thread_time_ns()
         world.cluster.arrived(asked, world.everywhere)
-        taken = time.thread_time_ns() - started
-        return taken, asked.member is not None
+        return self.policy.taken, asked.member is not None
 
 
 def measure(*, calls: int = CALLS, workers: Sequence[int] = WORKERS, rounds: int = ROUNDS) -> Section:

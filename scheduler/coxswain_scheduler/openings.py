@@ -13,6 +13,8 @@ from typing import Generic, TypeVar
 
 Seat = TypeVar("Seat")
 
+_READY, _LATER = 3, 1
+"""Seats of a kind that are compared."""
 _Entry = tuple[float, int, float, Seat]
 """Order, name, toll, seat. Names differ, so nothing behind them is compared."""
 
@@ -66,14 +68,14 @@ class Openings(Generic[Seat]):
             self._waits -= entry[0]
             self._waiting -= 1
 
-    def first(self, count: int, *, now: float) -> list[Seat]:
-        """Of each kind, so many of the ready seats and of the others."""
+    def first(self, now: float) -> list[Seat]:
+        """Of each kind, the best of the ready seats and of the others."""
         found: list[Seat] = []
         for kind in self._kinds.values():
             while kind.later and kind.later[0][0] <= now:
                 self._pass(kind)
-            found += [entry[3] for entry in kind.ready[:count]]
-            found += [entry[3] for entry in kind.later[:count]]
+            found += [entry[3] for entry in kind.ready[:_READY]]
+            found += [entry[3] for entry in kind.later[:_LATER]]
         return found
 
     def waits(self, now: float) -> float:

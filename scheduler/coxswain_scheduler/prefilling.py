@@ -16,6 +16,7 @@ from typing import NamedTuple
 from coxswain_scheduler.costs.timing import Timing, Work
 from coxswain_scheduler.openings import Openings
 from coxswain_scheduler.policies.interface import Cluster, Engine
+from coxswain_scheduler.prefixes import Holders
 from coxswain_scheduler.queueing import Job
 
 _GRAIN_BITS, _START_BITS = 6, 12
@@ -37,9 +38,9 @@ engine forgets twice as soon, so what it evicts is twice as young."""
 _RENORMALISE = 1e100
 _FEW = 24
 """Seats up to which each is looked at."""
-_DEEPEST, _FIRST, _HOLDERS = 6, 3, 32
-"""Else: so many of those that hold most, found among as many holders, and of those that are or will be ready first."""
-_USUAL = 0.2
+_DEEPEST, _HOLDERS = 4, 16
+"""Else: so many of those that hold most, found among as many holders, and some of those that are or will be ready."""
+_USUAL = 0.4
 """Seconds of a prefill by which seats are listed: what they cost another."""
 
 
@@ -101,12 +102,15 @@ class Choice(NamedTuple):
     rule: str
     prompt: int
     chosen: int
-    considered: list[tuple[int, int, float, float, float, float]]
+    considered: list[float]
+    """The figures of one candidate after the other: not an object each, for these would be many."""
 
     @property
     def candidates(self) -> list[Candidate]:
         """Who was considered."""
-        return [Candidate(*each) for each in self.considered]
+        figures = iter(self.considered)
+        rows = zip(*[figures] * len(Candidate._fields), strict=True)
+        return [Candidate(int(engine), int(cached), *seconds) for engine, cached, *seconds in rows]
 
     def __str__(self) -> str:
         looks = "; ".join(
@@ -133,7 +137,7 @@ class Prefilling:
         self._openings: Openings[Seat] = Openings()
         """The open seats, where there are many."""
         self._weight = 1.0
-        """Of a token computed now, among `overwrites`: it doubles with each half of the fleet's memory computed anew."""
+        """Of a token computed now, among `overwrites`: it doubles with each half of the fleet's memory computed."""
         self._memory = 0
         self._fair = 0.0
         """1 / the mean of all seats' `overwrites`."""
@@ -193,14 +197,14 @@ class Prefilling:
         tokens, seats, least = job.tokens, self.seats, inf
         job.awaits = None
         if len(seats) > _FEW:
-            job.deepest = held = self._deepest(hits)
-            if len(self._samples) == 1:
-                held = held[:1]
-        else:
-            held = list(hits.items())
-        for engine, cached in held:
+            job.deepest = self._deepest(hits)
+            hits = job.deepest
+        alike = self.many and len(self._samples) == 1
+        for engine, cached in hits.items():
             if (seat := seats.get(engine)) is not None:
                 least = min(least, self.seconds(seat, tokens - cached, cached))
+                if alike:
+                    break  # the others hold less
         if least == inf or len(self._samples) > 1:
             least = min(least, min((self.seconds(seat, tokens, 0) for seat in self._samples.values()), default=0.0))
         job.needs(least)
@@ -212,7 +216,8 @@ class Prefilling:
         """
         now = self._cluster.now
         patience, deadline, tokens = self._patience, job.deadline, job.tokens
-        considered, fair = [], self._fair
+        considered: list[float] = []
+        fair, many = self._fair, self.many
         wear = _WEAR if fair else 0.0
         best, least, chosen, begin = None, inf, 0.0, now
         for seat, cached in self._candidates(job, now):
@@ -220,14 +225,16 @@ class Prefilling:
             seconds = seat.kind.get(uncached >> _GRAIN_BITS | cached >> _START_BITS << 20)
             if seconds is None:
                 seconds = self.seconds(seat, uncached, cached)
-            start = seat.free_at if alone else self._affordable(seat, tokens, seconds, now)
+            start = seat.free_at
+            if not (alone or (many and not seat.earned)):
+                start = self._affordable(seat, tokens, seconds, now)
             wait = start - now if start > now else 0.0
             cost = seconds + patience * wait + wear * seconds * (seat.overwrites * fair - 1.0)
             if seat.decoding and not alone:
                 cost += patience * self._toll(seat, seconds, job.request.priority)
             if now + wait + seconds > deadline:
                 cost += _LATE + now + wait + seconds - deadline
-            considered.append((seat.id, cached, wait, seconds, seat.step, cost))
+            considered += (seat.id, cached, wait, seconds, seat.step, cost)
             if cost < least:
                 best, least, chosen, begin = seat, cost, seconds, start
         if best is None or begin > now or not self.ready(best):
@@ -250,12 +257,14 @@ class Prefilling:
     def given(self, seat: Seat, seconds: float, *, uncached: int, alone: bool) -> None:
         """It has been given a prompt with so many tokens to compute."""
         self._overwrite(seat, uncached)
-        seat.free_at = max(self._cluster.now, seat.free_at, seat.engine.busy_until) + seconds
         if not alone:
             seat.credit -= seconds
             seat.blocks = 0  # it takes no more until its next step
         if self.many:
-            self._list(seat)
+            seat.free_at = max(self._cluster.now, seat.free_at) + seconds
+            self._openings.take(seat.id)  # likewise: `refresh` lists it again
+        else:
+            seat.free_at = max(self._cluster.now, seat.free_at, seat.engine.busy_until) + seconds
 
     def _overwrite(self, seat: Seat, tokens: int) -> None:
         seat.overwrites += tokens * self._weight
@@ -305,28 +314,24 @@ class Prefilling:
             return True
         cached = job.hits.get(seat.id, 0)
         seconds = self.seconds(seat, job.tokens - cached, cached)
-        return seconds + self._patience * self._toll(seat, seconds, job.request.priority) < job.cost
+        cost = seconds + self._patience * self._toll(seat, seconds, job.request.priority)
+        return cost + _WEAR * seconds * (seat.overwrites * self._fair - 1.0) < job.cost
 
     def _candidates(self, job: Job, now: float) -> Iterable[tuple[Seat, int]]:
         """Those to compare, and the tokens that they hold."""
         held = job.hits.get
         if not self.many:
             return [(seat, held(key, 0)) for key, seat in self.open.items()]
-        looks = {key: (self.open[key], cached) for key, cached in job.deepest if key in self.open}
-        for seat in self._openings.first(_FIRST, now=now):
-            if seat.id not in looks:
-                looks[seat.id] = (seat, held(seat.id, 0))
-        return looks.values()
+        seats, deepest = self.open, job.deepest
+        looks = [(seats[key], cached) for key, cached in deepest.items() if key in seats]
+        looks += [(seat, held(seat.id, 0)) for seat in self._openings.first(now) if seat.id not in deepest]
+        return looks
 
-    def _deepest(self, hits: Mapping[int, int]) -> list[tuple[int, int]]:
+    def _deepest(self, hits: Mapping[int, int]) -> dict[int, int]:
         """The open seats that hold most, and how much."""
-        found: list[tuple[int, int]] = []
-        for key in islice(hits, _HOLDERS):
-            if key in self.open:
-                found.append((key, hits[key]))
-                if len(found) == _DEEPEST:
-                    break
-        return found
+        count = _DEEPEST if len(self.open) == len(self.seats) else _HOLDERS
+        most = hits.most(count) if isinstance(hits, Holders) else list(islice(hits.items(), count))
+        return dict([each for each in most if each[0] in self.open][:_DEEPEST])
 
     def _list(self, seat: Seat) -> None:
         """It is open, and when it is ready for another prompt: with time to spare for any, or at a next look."""
@@ -337,7 +342,7 @@ class Prefilling:
                 ready_at = max(now, ready_at) + min(_FULL, lacking / seat.earned)
             if seat.blocks <= 0:
                 ready_at = max(ready_at, now + _FULL)
-        toll = self._toll(seat, _USUAL, 0)
+        toll = self._patience * self._toll(seat, _USUAL, 0) + _WEAR * _USUAL * seat.overwrites * self._fair
         self._openings.put(seat.id, seat, kind=id(seat.kind), ready_at=ready_at, toll=toll, now=now)
 
     def _toll(self, seat: Seat, seconds: float, priority: int) -> float:

@@ -196,6 +196,21 @@ class Holders(Mapping[int, int]):
     def __contains__(self, engine: object) -> bool:
         return isinstance(engine, int) and self.get(engine) is not None
 
+    def most(self, count: int) -> list[tuple[int, int]]:
+        """The first so many, with what they hold."""
+        known = self._engines
+        found: list[tuple[int, int]] = []
+        for tokens, level in self._levels:
+            mask = level
+            while mask and len(found) < count:
+                low = mask & -mask
+                mask ^= low
+                seat = low.bit_length() - 1
+                engine = seat if known is None else known.get(seat)
+                if engine is not None:
+                    found.append((engine, tokens))
+        return found
+
     def __iter__(self) -> Iterator[int]:
         known = self._engines
         for _, level in self._levels:

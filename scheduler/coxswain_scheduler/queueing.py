@@ -45,7 +45,7 @@ class Job:
         self.length_class = 0
         self.hits: Mapping[int, int] = {}
         """Cached tokens by engine, when last looked."""
-        self.deepest: list[tuple[int, int]] = []
+        self.deepest: dict[int, int] = {}
         """Of many engines, those that held most then, and how much."""
         self.awaits: object = None
         """The seat for which it waits, if it is known, and what it cost there."""

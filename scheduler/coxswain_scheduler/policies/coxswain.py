@@ -215,7 +215,10 @@ class Coxswain:
             self.prefilling.reopen(seat)
             seat.engine.role = "Prefill" if self.separate else "Serve"
         if engine in self.prefilling.open:
+            if self.prefilling.many:
+                self.prefilling.refresh(seat)
             self._serve(seat)
+            self.prefilling.settle(seat)
 
     # Prefill
 
