@@ -104,10 +104,6 @@ class PrefixIndex:
                 seen |= new
             depth = self._next(hashes, depth - 1, mask)
 
-    def hits(self, hashes: Sequence[int]) -> dict[int, int]:
-        """Leading blocks of `hashes` that each engine holds; engines that hold none are absent."""
-        return {seat: depth for depth, mask in self.levels(hashes) for seat in seats(mask)}
-
     def _next(self, hashes: Sequence[int], end: int, mask: int) -> int:
         """The greatest depth up to `end` that others than `mask` hold; 0 if there is none."""
         get, depth = self._holders.get, 0

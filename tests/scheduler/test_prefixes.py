@@ -1,18 +1,24 @@
 """Who holds how much of a prompt, now and soon."""
 
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coxswain_scheduler.prefixes import PrefixIndex, seats
-from coxswain_scheduler.underway import Underway
+from coxswain_scheduler.prefixes import Holders, PrefixIndex, seats
+
+
+def hits(index: PrefixIndex, hashes: Sequence[int]) -> dict[int, int]:
+    """Leading blocks that each engine holds."""
+    return dict(Holders(list(index.levels(hashes))))
 
 
 def test_hits_are_leading_blocks() -> None:
     index = PrefixIndex()
     index.stored(0, [1, 2, 3])
     index.stored(70, [1, 2])
-    assert index.hits([1, 2, 3, 4]) == {0: 3, 70: 2}
-    assert index.hits([9]) == index.hits([]) == {}
+    assert hits(index, [1, 2, 3, 4]) == {0: 3, 70: 2}
+    assert hits(index, [9]) == hits(index, []) == {}
     assert (len(index), index.entries) == (3, 5)
 
 
@@ -32,13 +38,13 @@ def test_what_is_removed_or_replaced_is_gone() -> None:
     index.stored(0, [1, 2])
     index.removed(0, [2, 7])
     index.removed(1, [1])
-    assert index.hits([1, 2]) == {0: 1}
+    assert hits(index, [1, 2]) == {0: 1}
     index.replace(0, [5])
-    assert index.hits([1]) == {}
-    assert index.hits([5]) == {0: 1}
+    assert hits(index, [1]) == {}
+    assert hits(index, [5]) == {0: 1}
     index.drop(0)
     index.drop(9)
-    assert index.hits([5]) == {}
+    assert hits(index, [5]) == {}
     assert (len(index), index.entries) == (0, 0)
 
 
@@ -61,7 +67,7 @@ def test_it_is_a_set_per_engine(operations: list[tuple[str, int, list[int]]]) ->
                 index.drop(seat)
                 held[seat] = set()
     for block in range(6):
-        assert index.hits([block]) == {seat: 1 for seat, blocks in enumerate(held) if block in blocks}
+        assert hits(index, [block]) == {seat: 1 for seat, blocks in enumerate(held) if block in blocks}
     assert index.entries == sum(map(len, held))
 
 
@@ -71,7 +77,7 @@ def test_holders_of_whole_prefixes_are_found_exactly(depths: list[int], length: 
     for seat, depth in enumerate(depths):
         index.stored(seat, range(1, depth + 1))
     expected = {seat: min(depth, length) for seat, depth in enumerate(depths) if min(depth, length)}
-    assert index.hits(range(1, length + 1)) == expected
+    assert hits(index, range(1, length + 1)) == expected
 
 
 @given(st.lists(st.sets(st.integers(0, 30)), max_size=20), st.integers(1, 31))
@@ -81,7 +87,7 @@ def test_holders_with_gaps_mislead_and_break_nothing(held: list[set[int]], lengt
         index.stored(seat, sorted(blocks))
     levels = list(index.levels(range(length)))
     assert [depth for depth, _ in levels] == sorted({depth for depth, _ in levels}, reverse=True)
-    for seat, depth in index.hits(range(length)).items():
+    for seat, depth in hits(index, range(length)).items():
         assert depth - 1 in held[seat]
 
 
@@ -94,29 +100,16 @@ def test_an_engine_that_stores_and_evicts_for_ever_takes_no_more_room() -> None:
     assert len(index._held[0].blocks) < 2_000
 
 
-class TestUnderway:
-    def test_a_prompt_on_its_way_is_found_by_what_it_shares(self) -> None:
-        underway = Underway()
-        underway.add("r", 7, list(range(200)))
-        assert underway.alike([*range(100), -1, -2]) == ((100, 1 << 7),)
-        assert underway.alike(list(range(300))) == ((200, 1 << 7),)
-        assert underway.alike(list(range(15))) == ()
-        assert underway.alike(list(range(1000, 1100))) == ()
+class TestHolders:
+    LEVELS = ((192, 0b1000), (64, 0b0101))
 
-    def test_the_latest_counts_and_what_has_begun_does_not(self) -> None:
-        underway = Underway()
-        underway.add("first", 1, list(range(50)))
-        underway.add("second", 2, list(range(40)))
-        assert underway.alike(list(range(60))) == ((40, 1 << 2),)
-        underway.settle("second")
-        underway.settle("second")
-        underway.settle("first")
-        assert underway.alike(list(range(60))) == ()
-        assert (len(underway), underway._anchored) == (0, {})
+    def test_those_that_hold_most_come_first(self) -> None:
+        holders = Holders(self.LEVELS)
+        assert list(holders.items()) == [(3, 192), (0, 64), (2, 64)]
+        assert holders.most(2) == [(3, 192), (0, 64)]
+        assert (holders.get(2), holders.get(1), holders.get(1, 0), 3 in holders, len(holders)) == (64, None, 0, True, 3)
 
-    def test_a_request_sent_anew_has_one_place(self) -> None:
-        underway = Underway()
-        underway.add("r", 1, list(range(64)))
-        underway.add("r", 2, list(range(100, 120)))
-        assert underway.alike(list(range(64))) == ()
-        assert underway.alike(list(range(100, 120))) == ((20, 1 << 2),)
+    def test_engines_have_names_of_their_own_and_some_do_not_count(self) -> None:
+        holders = Holders(self.LEVELS, seats={30: 3, 20: 2}, engines={3: 30, 2: 20})
+        assert dict(holders) == {30: 192, 20: 64}
+        assert (holders.most(9), holders.get(3, 0), holders[20]) == ([(30, 192), (20, 64)], 0, 64)

@@ -3,7 +3,22 @@ import pytest
 
 from coxswain_protocol.messages import EngineInfo
 from coxswain_scheduler.resuming import best_places, continues_exactly
-from tests.scheduler.test_dispatch import info
+
+
+def info() -> EngineInfo:
+    return EngineInfo(
+        engine="native",
+        model="m",
+        weights_digest="w",
+        tokenizer_digest="t",
+        vocab_size=1000,
+        max_model_len=4096,
+        block_size=16,
+        num_blocks=100,
+        max_num_seqs=8,
+        eos_ids=(),
+    )
+
 
 EXACT = msgspec.structs.replace(info(), features=frozenset({"exact"}))
 FAST = info()
