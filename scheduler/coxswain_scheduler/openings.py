@@ -38,8 +38,8 @@ class Openings(Generic[Seat]):
         self._waits = 0.0
         self._waiting = 0
 
-    def __len__(self) -> int:
-        return len(self._entries)
+    def __contains__(self, name: int) -> bool:
+        return name in self._entries
 
     def put(self, name: int, seat: Seat, *, kind: Hashable, ready_at: float, toll: float, now: float) -> None:
         """A seat, or what is new of it. Seats of one kind take equally long for a prompt."""

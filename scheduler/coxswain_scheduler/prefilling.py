@@ -296,6 +296,12 @@ class Prefilling:
             seat.free_at = max(seat.free_at, self._cluster.now + self.seconds(seat, pending, 0))
             self._list(seat)
 
+    def relist(self) -> None:
+        """Of many seats, order anew those that are ready: what one has computed weighs less with time."""
+        for seat in self.open.values():
+            if seat.id in self._openings:
+                self._list(seat)
+
     def busy_for(self) -> float:
         """Seconds until the open seats are free, on average."""
         now = self._cluster.now
@@ -323,8 +329,12 @@ class Prefilling:
         if not self.many:
             return [(seat, held(key, 0)) for key, seat in self.open.items()]
         seats, deepest = self.open, job.deepest
-        looks = [(seats[key], cached) for key, cached in deepest.items() if key in seats]
-        looks += [(seat, held(seat.id, 0)) for seat in self._openings.first(now) if seat.id not in deepest]
+        looks = [(seat, held(seat.id, 0)) for seat in self._openings.first(now)]
+        least = looks[0][1] if looks and len(self._samples) == 1 else -1  # who holds no more is no better than that one
+        known = [seat.id for seat, _ in looks]
+        for key, cached in deepest.items():
+            if cached > least and key in seats and key not in known:
+                looks.append((seats[key], cached))
         return looks
 
     def _deepest(self, hits: Mapping[int, int]) -> dict[int, int]:

@@ -141,6 +141,7 @@ class Coxswain:
             self._balance()
         for engine in engines.values():
             self._relieve(engine)
+        self.prefilling.relist()
         self._serve_idle()
 
     def joined(self, engine: Engine) -> None:
