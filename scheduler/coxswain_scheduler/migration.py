@@ -79,8 +79,7 @@ class Workers:
             self._columns[field][number] = value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Migration:
+class Migration(NamedTuple):
     """One request to move, and what speaks for it."""
 
     request: Hashable
@@ -132,8 +131,7 @@ class Pairing:
         to: _Side | None = next(destinations)
         for source in _sides(workers, lasts, worth, givers):
             for request in source.choose(movable(source.number), self.block_size):
-                move = self._move(source, to, request) if to else None
-                if move is not None:
+                if to is not None and (move := self._move(source, to, request)) is not None:
                     moves.append(move)
                     to = next(destinations, None)
             if to is None:
@@ -159,21 +157,14 @@ class Pairing:
     def _move(self, source: _Side, to: _Side, request: Movable) -> Migration | None:
         blocks = -(-request.tokens // self.block_size)
         left = (to.free - to.wanted - blocks) * self.block_size / (to.running + 1) * to.step
-        if left < self.horizon or (source.reason == "Balance" and left < source.lasts):
+        if left < self.horizon or (left < source.lasts and source.reason == "Balance"):
             return None
         gain = source.gain(request.tokens, blocks, to)
         copy = request.tokens * self.kv_bytes_per_token / self.link_bytes_per_second
         cost = copy * _SLOWDOWN * (source.running + to.running) + to.step
         if gain <= cost:
             return None
-        return Migration(
-            request=request.request,
-            source=source.number,
-            destination=to.number,
-            reason=source.reason,
-            gain_seconds=gain,
-            cost_seconds=cost,
-        )
+        return Migration(request.request, source.number, to.number, source.reason, gain, cost)
 
 
 class _Side(NamedTuple):
