@@ -64,6 +64,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="where --micro writes its rows")
     parser.add_argument("--tuning", action="store_true", help="only try other options of our policy on other traces")
     parser.add_argument("--quick", action="store_true", help="one seed and few rows")
+    parser.add_argument("--brief", action="store_true", help="fewer speed-ups, and two seeds for the baselines")
     parser.add_argument("--fresh", action="store_true", help="forget earlier runs of the same code")
     parser.add_argument("--python", type=Path, help="an interpreter that can import Dynamo's wheels")
     parser.add_argument("--no-dynamo", action="store_true", help="leave Dynamo's own rows out")
@@ -73,9 +74,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _compared(runner: Runner, reasons: Sequence[str], options: argparse.Namespace) -> page.Findings:
     """The whole comparison."""
     quick, peer = options.quick, runner.python is not None
-    scope = (plan.quick if quick else plan.full)(peer=peer)
+    scope = (plan.quick if quick else plan.brief if options.brief else plan.full)(peer=peer)
     found = page.Findings(
-        command="make bench-scheduler" if not quick else "python -m benchmarks.scheduler --quick",
+        command=_command(options),
         seeds=scope.seeds,
         peer="" if peer else (reasons[-1] if reasons else "not asked for").removeprefix("no rows of Dynamo: "),
     )
@@ -89,7 +90,7 @@ def _compared(runner: Runner, reasons: Sequence[str], options: argparse.Namespac
     runner.run("policies", sorted((run for runs in rows.values() for run in runs), key=_first_seeds_first))
     found.rows = {key: runner.figures(runs) for key, runs in rows.items()}
     found.prefix_bounds = _prefix_bounds(scope.seeds)
-    found.tuning = () if quick else _tuning(runner, seeds=(0, 1))
+    found.tuning = () if quick or options.brief else _tuning(runner, seeds=(0, 1))
     found.left_out = [f"{json.loads(key)['policy']}: {reason}" for key, reason in runner.failed.items()]
     with runner.console.status("dispatch and pairing"):
         found.micro = _micro(options)
@@ -97,6 +98,11 @@ def _compared(runner: Runner, reasons: Sequence[str], options: argparse.Namespac
         for known in speed.measure(runner.python, runner.folder, repeats=1 if quick else speed.REPEATS):
             found.speed = known
     return found
+
+
+def _command(options: argparse.Namespace) -> str:
+    flags = [f" --{name}" for name in ("quick", "brief") if getattr(options, name)]
+    return f"python -m benchmarks.scheduler{flags[0]}" if flags else "make bench-scheduler"
 
 
 def _micro(options: argparse.Namespace) -> Section:

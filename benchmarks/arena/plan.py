@@ -26,6 +26,8 @@ class Scope:
     """Engines that prefill, out of eight, in a sweep."""
     peer: bool
     """Whether Dynamo can run."""
+    baseline_seeds: Sequence[int] = ()
+    """Of the baselines in the main table; none: the same."""
     robins: Sequence[tuple[float, int]] | None = None
     """Speed-ups and splits of the filed round robin to compare with; None for all."""
 
@@ -86,6 +88,21 @@ def quick(*, peer: bool) -> Scope:
     )
 
 
+def brief(*, peer: bool) -> Scope:
+    """The page in a third of the time: fewer speed-ups and splits, and two seeds for the baselines."""
+    return Scope(
+        speedups=(1, 4, 6, 7),
+        linked=(6, 7),
+        seeds=(0, 1, 2, 3, 4),
+        policies=(OURS, *_BASELINES),
+        linked_policies=(OURS, *_LINKED[:2]),
+        splits=(4, 5),
+        peer=peer,
+        baseline_seeds=(0, 1),
+        robins=tuple((speedup, split) for speedup in (1.0, 4.0, 6.0, 7.0) for split in (0, 5)),
+    )
+
+
 def fidelity(scope: Scope, filed: Iterable[Figures]) -> list[Run]:
     """Our round robin wherever Dynamo's is filed, and Dynamo's own again where it runs."""
     runs = []
@@ -117,9 +134,14 @@ def rows(scope: Scope, done: Mapping[str, Figures]) -> dict[tuple[str, float, fl
             tried = _splits(scope, policy, speedup, link)
             chosen = max(tried, key=lambda run: done[run.key]["good"] if run.key in done else -1).policy
         found[policy, speedup, link] = [
-            Run(policy=chosen, speedup=speedup, seed=seed, link_gb_s=link) for seed in scope.seeds
+            Run(policy=chosen, speedup=speedup, seed=seed, link_gb_s=link) for seed in _seeds(scope, policy)
         ]
     return found
+
+
+def _seeds(scope: Scope, policy: str) -> Sequence[int]:
+    own = policy == OURS or policy.startswith(PEER)
+    return scope.seeds if own or not scope.baseline_seeds else scope.baseline_seeds
 
 
 def with_split(policy: str, prefill: int) -> str:
