@@ -17,13 +17,19 @@ class Demand:
     def __init__(self, *, full: float) -> None:
         """`full`: the share of an engine's KV that decodes may fill."""
         self._full = full
-        self._seconds = 0.0
+        self._seconds = self._count = 0.0
         self._at = 0.0
 
     def prefill(self, seconds: float, now: float) -> None:
         """A prefill of so many seconds begins."""
         self._fade(now)
         self._seconds += seconds
+        self._count += 1.0
+
+    @property
+    def prefill_seconds(self) -> float:
+        """Of one prefill, in the mean of late."""
+        return self._seconds / self._count if self._count else 0.0
 
     def of_prefill(self, now: float) -> float:
         """Engines that prefill all the time."""
@@ -35,5 +41,7 @@ class Demand:
         return sum(1.0 - engine.free_blocks / engine.total_blocks for engine in engines if engine.decoding) / self._full
 
     def _fade(self, now: float) -> None:
-        self._seconds *= math.exp((self._at - now) / _MEMORY_SECONDS)
+        faded = math.exp((self._at - now) / _MEMORY_SECONDS)
+        self._seconds *= faded
+        self._count *= faded
         self._at = now

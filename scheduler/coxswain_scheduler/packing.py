@@ -110,6 +110,14 @@ class Packing:
         step = engine.timing.decode_seconds(count + 1, held * engine.block_size, 1)
         return left if step <= self._inter_token else -1
 
+    def spare(self, engine: Engine, *, steps: int) -> int:
+        """Blocks that nobody there needs within so many decode steps; negative where there are not enough."""
+        return engine.free_blocks - engine.waiting_blocks - (engine.running + 1) * steps // engine.block_size
+
+    def urgent(self, engine: int) -> int:
+        """Requests there of a priority above the usual."""
+        return self._urgent[engine]
+
     def best(self, request: Request, engines: Iterable[Engine]) -> Engine | None:
         """Of the engines that decode already and have room: the fullest; for a high priority the emptiest."""
         tokens = request.prompt_tokens + request.emitted

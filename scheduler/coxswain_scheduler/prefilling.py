@@ -8,7 +8,7 @@ afford the stall: every step that is faster than the inter-token objective saves
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from math import inf
 from typing import NamedTuple
@@ -26,9 +26,9 @@ _FULL = 1.0
 _LEAST_EARNED = 1e-3
 _LATE = 10.0
 """Seconds that being late costs, on top of how late."""
-_DISTURBANCE = 0.02
+_DISTURBANCE = 0.1
 """What stalling another request for a second costs, in seconds of prefill."""
-_SPREAD, _HASTE = 5.0, 50.0
+_SPREAD, _HASTE = 5.0, 100.0
 """What a slower decode step costs, in steps; for a high priority."""
 _FULLNESS = 0.3
 """What a full KV memory costs, in seconds of prefill: those in it are soon preempted."""
@@ -36,6 +36,8 @@ _WEAR = 0.25
 """What computing a prompt costs, in its own seconds, where twice as much is computed as elsewhere: the cache of such an
 engine forgets twice as soon, so what it evicts is twice as young."""
 _RENORMALISE = 1e100
+_CROWDING = 0.5
+"""What it costs to decode beside a request of a high priority, for others, in seconds of prefill."""
 _FEW = 24
 """Seats up to which each is looked at."""
 _DEEPEST, _HOLDERS = 4, 16
@@ -124,12 +126,27 @@ class Choice(NamedTuple):
 class Prefilling:
     """The seats, and the choice among them."""
 
-    def __init__(self, cluster: Cluster, *, patience: float, fill: int, stall: float, pace: float) -> None:
-        """See `Coxswain` for the constants."""
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        patience: float,
+        fill: int,
+        stall: float,
+        pace: float,
+        spare: Callable[[Engine], int],
+        urgent: Callable[[int], int],
+    ) -> None:
+        """See `Coxswain` for the constants. `spare`: blocks that an engine's decodes will not need; `urgent`: how many
+        of a high priority are on an engine."""
         self._cluster = cluster
+        self._spare = spare
+        self._urgent = urgent
+        self._cleared: tuple[Job, Seat] | None = None
+        """Who waits for room, and where others leave it some."""
         self._patience = patience
         self._fill = fill
-        self._stall = stall
+        self._stall = stall * cluster.objectives.inter_token
         self._target = cluster.objectives.inter_token * pace
         self._kinds: dict[Timing, dict[int, float]] = {}
         self._samples: dict[int, Seat] = {}
@@ -158,6 +175,8 @@ class Prefilling:
     def drop(self, engine: int) -> None:
         """It is gone."""
         self.close(engine)
+        if self._cleared is not None and self._cleared[1].id == engine:
+            self._cleared = None
         gone = self.seats.pop(engine, None)
         if gone is not None and self._samples[id(gone.kind)] is gone:
             self._samples = {id(seat.kind): seat for seat in self.seats.values()}
@@ -221,6 +240,8 @@ class Prefilling:
         wear = _WEAR if fair else 0.0
         best, least, chosen, begin = None, inf, 0.0, now
         for seat, cached in self._candidates(job, now):
+            if self._cleared is not None and seat is self._cleared[1] and job is not self._cleared[0]:
+                continue
             uncached = tokens - cached
             seconds = seat.kind.get(uncached >> _GRAIN_BITS | cached >> _START_BITS << 20)
             if seconds is None:
@@ -231,7 +252,7 @@ class Prefilling:
             wait = start - now if start > now else 0.0
             cost = seconds + patience * wait + wear * seconds * (seat.overwrites * fair - 1.0)
             if seat.decoding and not alone:
-                cost += patience * self._toll(seat, seconds, job.request.priority)
+                cost += patience * self._toll(seat, seconds, job.request.priority > 0)
             if now + wait + seconds > deadline:
                 cost += _LATE + now + wait + seconds - deadline
             considered += (seat.id, cached, wait, seconds, seat.step, cost)
@@ -242,6 +263,30 @@ class Prefilling:
             return None
         job.decision = Choice(f"least prefill + {patience:g} × wait", tokens, best.id, considered)
         return best, chosen
+
+    def clear(self, job: Job) -> None:
+        """Have others leave room for a prompt that finds none: where the most is spare."""
+        tokens, now = job.tokens, self._cluster.now
+        if self._cleared is not None or self.many or not self.open:
+            return
+        if any(seat.blocks * seat.engine.block_size >= tokens or seat.looked != now for seat in self.open.values()):
+            return
+        most = max(self.open.values(), key=lambda seat: seat.blocks)
+        if most.engine.total_blocks * most.engine.block_size >= tokens:
+            self._cleared = job, most
+
+    def release(self, job: Job) -> None:
+        """It waits no more."""
+        if self._cleared is not None and self._cleared[0] is job:
+            self._cleared = None
+
+    @property
+    def wanted(self) -> tuple[int, int] | None:
+        """The engine where room is made, and the blocks that are wanted there."""
+        if self._cleared is None:
+            return None
+        job, seat = self._cleared
+        return seat.id, -(-job.tokens // seat.engine.block_size)
 
     def ready(self, seat: Seat) -> bool:
         """Whether it can take another prompt into its next step."""
@@ -320,7 +365,7 @@ class Prefilling:
             return True
         cached = job.hits.get(seat.id, 0)
         seconds = self.seconds(seat, job.tokens - cached, cached)
-        cost = seconds + self._patience * self._toll(seat, seconds, job.request.priority)
+        cost = seconds + self._patience * self._toll(seat, seconds, job.request.priority > 0)
         return cost + _WEAR * seconds * (seat.overwrites * self._fair - 1.0) < job.cost
 
     def _candidates(self, job: Job, now: float) -> Iterable[tuple[Seat, int]]:
@@ -352,13 +397,15 @@ class Prefilling:
                 ready_at = max(now, ready_at) + min(_FULL, lacking / seat.earned)
             if seat.blocks <= 0:
                 ready_at = max(ready_at, now + _FULL)
-        toll = self._patience * self._toll(seat, _USUAL, 0) + _WEAR * _USUAL * seat.overwrites * self._fair
+        toll = self._patience * self._toll(seat, _USUAL, False) + _WEAR * _USUAL * seat.overwrites * self._fair
         self._openings.put(seat.id, seat, kind=id(seat.kind), ready_at=ready_at, toll=toll, now=now)
 
-    def _toll(self, seat: Seat, seconds: float, priority: int) -> float:
+    def _toll(self, seat: Seat, seconds: float, urgent: bool) -> float:
         """What the decodes there cost the request, and it them."""
-        haste = _HASTE if priority > 0 else _SPREAD
-        return _DISTURBANCE * seat.decoding * seconds + haste * seat.step + _FULLNESS * seat.used
+        toll = _DISTURBANCE * seat.decoding * seconds + _FULLNESS * seat.used
+        if urgent:
+            return toll + _HASTE * seat.step
+        return toll + _SPREAD * seat.step + _CROWDING * self._urgent(seat.id)
 
     def _affordable(self, seat: Seat, tokens: int, seconds: float, now: float) -> float:
         """When the decodes of an engine can afford the stall of a prefill of so many seconds."""
@@ -387,12 +434,8 @@ class Prefilling:
         seat.step = engine.timing.decode_seconds(decoding, engine.context, 1)
         seat.earned = max(_LEAST_EARNED, 1.0 - seat.step / self._target)
         seat.credit = min(self._stall, seat.credit + (now - since) * seat.earned)
-        seat.blocks = self.blocks_left(engine)
+        seat.blocks = self._spare(engine)
         seat.used = 1.0 - engine.free_blocks / engine.total_blocks
-
-    def blocks_left(self, engine: Engine) -> int:
-        """Replaced by whoever knows what the engine's decodes will grow to."""
-        return engine.free_blocks - engine.waiting_blocks
 
 
 def _prefill_seconds(engine: Engine, uncached: int, cached: int) -> float:

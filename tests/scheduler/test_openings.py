@@ -79,7 +79,9 @@ def _least_cost(pending: list[int], passed: float, tokens: int, held: dict[int, 
     fleet = Fleet(PolynomialTiming(PREFILL, DECODE, 1_048_576), SEATS)
     for body, count in zip(fleet.bodies.values(), pending, strict=True):
         body.asks, body.running = ([Ask(-1, count)], 1) if count else ([], 0)
-    seats = Prefilling(fleet, patience=0.25, fill=4096, stall=0.25, pace=0.85)
+    seats = Prefilling(
+        fleet, patience=0.25, fill=4096, stall=5.0, pace=0.85, spare=lambda one: one.free_blocks, urgent=lambda _: 0
+    )
     for body in fleet.bodies.values():
         seats.refresh(seats.add(body))
     fleet.now += passed

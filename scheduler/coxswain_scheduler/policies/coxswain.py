@@ -16,8 +16,8 @@
 
 from __future__ import annotations
 
+from coxswain_scheduler.balancing import Balancing
 from coxswain_scheduler.demand import Demand
-from coxswain_scheduler.migration import Movable, Pairing, Worker, Workers
 from coxswain_scheduler.packing import Packing
 from coxswain_scheduler.policies.interface import Cluster, Engine, Request
 from coxswain_scheduler.prefilling import Prefilling, Seat
@@ -27,14 +27,16 @@ _STALE_SECONDS = 0.3
 """After which it is asked again what the engines hold of a waiting prompt."""
 _TYPICAL_PROMPT = 4096
 """Tokens of a prompt by which computing KV is compared with sending it."""
+_STALL = (0.8, 1.0)
+"""Inter-token objectives that a prefill takes, likewise: where prompts are short, decodes hardly notice them."""
+_AHEAD_SECONDS = 1e6
+"""By how much a priority goes ahead of the one below it where an engine must preempt."""
 _PREFILL_SHARE = (0.28, 0.35)
 """Share of the demand that is prefill: below, the two go together; above, apart, for then they disturb each other."""
 _PRESSURE = (0.03, 0.05)
 """Share of the fleet that is in demand, likewise: what hardly does anything is left as it is."""
 _AT_ONCE = 64
 """Waiting prompts that are offered to all of many engines, at every tick."""
-_LASTS_STEPS = 100
-"""An engine whose KV lasts for more steps is no reason to look for migrations."""
 
 
 class Coxswain:
@@ -48,8 +50,9 @@ class Coxswain:
         reserved: Share of it that others leave free where high priorities decode.
         floor: Share of each fifth of the prompt lengths that is not refused for the others' sake.
         reserve: Seconds before the TTFT objective by which a prefill is to be done: the first decode step follows it.
-        stall: Seconds of stalls that decodes can save up for, where engines both prefill and decode.
+        stall: Inter-token objectives of stalls that decodes can save up for, where engines both prefill and decode.
         pace: Share of the inter-token objective that steps and stalls together may take there.
+        steps: Decode steps for which an engine keeps KV free there, so that migration can relieve it in time.
     """
 
     period: float | None = 0.2
@@ -65,11 +68,13 @@ class Coxswain:
         reserved: float = 0.5,
         floor: float = 0.8,
         reserve: float = 0.06,
-        stall: float = 0.25,
+        stall: float = 5.0,
         pace: float = 0.85,
+        steps: int = 32,
         seed: int = 0,
     ) -> None:
         self._patience, self._look_at, self._fill = patience, look, fill
+        self._steps = steps
         self._full, self._reserved, self._floor = full, reserved, floor
         self._reserve, self._stall, self._pace = reserve, stall, pace
         del seed  # nothing is left to chance
@@ -85,9 +90,15 @@ class Coxswain:
         inter_token = cluster.objectives.inter_token * 0.97
         self.packing = Packing(full=self._full, reserved=self._reserved, inter_token=inter_token)
         self.prefilling = Prefilling(
-            cluster, patience=self._patience, fill=self._fill, stall=self._stall, pace=self._pace
+            cluster,
+            patience=self._patience,
+            fill=self._fill,
+            stall=self._stall,
+            pace=self._pace,
+            spare=self._spare,
+            urgent=self.packing.urgent,
         )
-        self.prefilling.blocks_left = lambda engine: self.packing.room(engine, 0)  # type: ignore[method-assign]
+        self.balancing = Balancing(cluster, self.packing.decoding)
         self.demand = Demand(full=self._full)
         self.can_separate = self.separate = False
         for engine in cluster.engines.values():
@@ -184,9 +195,10 @@ class Coxswain:
         now, engines = self.cluster.now, self.cluster.engines
         prefill, decode = self.demand.of_prefill(now), self.demand.of_decode(engines.values())
         pressure, share = (prefill + decode) / len(engines), prefill / max(prefill + decode, 1e-9)
-        if pressure < _PRESSURE[0] or share < _PREFILL_SHARE[0]:
+        stall = self.demand.prefill_seconds / self.cluster.objectives.inter_token
+        if pressure < _PRESSURE[0] or share < _PREFILL_SHARE[0] or stall < _STALL[0]:
             self._unite()
-        elif pressure > _PRESSURE[1] and share > _PREFILL_SHARE[1]:
+        elif pressure > _PRESSURE[1] and share > _PREFILL_SHARE[1] and stall > _STALL[1]:
             self._part()
 
     def _part(self) -> None:
@@ -223,6 +235,13 @@ class Coxswain:
 
     # Prefill
 
+    def _spare(self, engine: Engine) -> int:
+        """Blocks for a prompt there: what decodes will need is kept free until migration can relieve them, where there
+        is migration, and else until they end."""
+        if not self.can_separate:
+            return self.packing.room(engine, 0)
+        return self.packing.spare(engine, steps=self._steps)
+
     def _deadline(self, request: Request) -> float:
         """When its prefill is to be done: what follows is the way of its KV and one decode step."""
         cluster = self.cluster
@@ -247,12 +266,15 @@ class Coxswain:
         return True
 
     def _send(self, job: Job, seat: Seat, seconds: float) -> None:
+        self.prefilling.release(job)
         if not self.separate:
             self.packing.placed(job.request, seat.id)
         uncached = job.tokens - job.hits.get(seat.id, 0)
         self.prefilling.given(seat, seconds, uncached=uncached, alone=self.separate)
         self.demand.prefill(seconds, self.cluster.now)
-        self.cluster.dispatch(job.request, seat.id, hold=self.separate, rank=job.latest)
+        self.cluster.dispatch(
+            job.request, seat.id, hold=self.separate, rank=job.latest - job.request.priority * _AHEAD_SECONDS
+        )
 
     def _serve(self, seat: Seat) -> None:
         """Give an engine that is free the prompts for which it is the best place, and then batch work."""
@@ -277,6 +299,8 @@ class Coxswain:
         elif (seat is None or prefilling.may_suit(job, seat)) and self._try(job):
             self.queue.remove(job)
             return True
+        elif not self.separate:
+            prefilling.clear(job)
         return False
 
     def _waiting(self, seat: Seat) -> list[Job]:
@@ -314,6 +338,7 @@ class Coxswain:
 
     def _refuse(self, job: Job, reason: str) -> None:
         self.queue.remove(job)
+        self.prefilling.release(job)
         self.classes.refuse(job.length_class)
         job.decision = f"refused: {reason} (prefill {job.seconds:.3f} s, due {job.deadline - self.cluster.now:.3f} s)"
         self.cluster.shed(job.request, reason)
@@ -356,49 +381,12 @@ class Coxswain:
         self._freed(source)
 
     def _balance(self) -> None:
-        """Migrate away from engines whose KV runs out."""
-        engines = list(self.cluster.engines.values())
-        if not any(self._runs_out(engine) for engine in engines):
-            return
-        pairing = Pairing(
-            block_size=engines[0].block_size,
-            kv_bytes_per_token=self.cluster.kv_bytes_per_token,
-            link_bytes_per_second=self.cluster.link_bytes_per_second,
-        )
-        for move in pairing.pair(Workers(map(self._worker, engines)), lambda number: self._movable(engines[number])):
-            assert isinstance(move.request, int)
-            request = self.packing.decoding[engines[move.source].id].get(move.request)
-            if request is not None and request.engine == engines[move.source].id:
-                self._move(request, engines[move.destination])
-
-    @staticmethod
-    def _runs_out(engine: Engine) -> bool:
-        if engine.waiting:
-            return True
-        running = engine.running
-        return running > 0 and engine.free_blocks * engine.block_size < _LASTS_STEPS * running
-
-    def _worker(self, engine: Engine) -> Worker:
-        running, waiting = engine.running, engine.waiting
-        return Worker(
-            free_blocks=engine.free_blocks,
-            total_blocks=engine.total_blocks,
-            running=running,
-            waiting=waiting,
-            wanted_blocks=engine.waiting_blocks // waiting if waiting else 0,
-            wanted_priority=0,
-            step_seconds=engine.timing.decode_seconds(max(1, engine.decoding), max(1, engine.context), 1),
-            token_seconds=self.prefilling.seconds(self.prefilling.seats[engine.id], _TYPICAL_PROMPT, 0)
-            / _TYPICAL_PROMPT,
-        )
-
-    def _movable(self, engine: Engine) -> list[Movable]:
-        requests = [each for each in self.packing.decoding[engine.id].values() if each.emitted and each.priority <= 0]
-        movable = [
-            Movable(request=each.id, tokens=each.prompt_tokens + each.emitted, priority=each.priority)
-            for each in requests
-        ]
-        return sorted(movable, key=lambda one: (one.priority, one.tokens))
+        """Migrate from engines whose KV runs out, for prompts that find no room, and to even out steps."""
+        seats = self.prefilling.seats
+        whole = {name: self.prefilling.seconds(seat, _TYPICAL_PROMPT, 0) for name, seat in seats.items()}
+        costs = {name: seconds / _TYPICAL_PROMPT for name, seconds in whole.items()}
+        for request, target in self.balancing.moves(costs, self.prefilling.wanted):
+            self._move(request, target)
 
     def _relieve(self, engine: Engine) -> None:
         pause, resume = self.packing.relieve(engine)

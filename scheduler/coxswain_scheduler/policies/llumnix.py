@@ -73,12 +73,14 @@ class Llumnix(Baseline):
         self.scale, self.up, self.down, self.minimum, self.maximum = scale, up, down, minimum, maximum
         self._migrations: dict[int, Migration] = {}
         self._leaving: dict[int, Engine] = {}
+        self._reported: dict[int, tuple[int, int]] = {}
         self._starting = 0
         self._next_scaling = SCALE_SECONDS
 
     def begin(self, cluster: Cluster) -> None:
         super().begin(cluster)
         self._migrations, self._leaving, self._starting = {}, {}, 0
+        self._reported = {}
         self._next_scaling = cluster.now + SCALE_SECONDS
 
     def admit(self, request: Request) -> bool:
@@ -104,6 +106,7 @@ class Llumnix(Baseline):
     def lost(self, engine: int) -> None:
         super().lost(engine)
         self._leaving.pop(engine, None)
+        self._reported.pop(engine, None)
 
     def remaining_steps(self, engine: Engine, *, first: bool = False, idle: float = math.inf) -> float:
         """Steps until `engine` is full, a block a request and step; `idle` for one without requests. With `first`, only
@@ -112,7 +115,15 @@ class Llumnix(Baseline):
         if not batch:
             return idle
         queued = self._first_waiting_blocks(engine) if first else engine.waiting_blocks
-        return (engine.free_blocks - queued - self._headroom_blocks(engine)) / batch
+        return (self._free_blocks(engine) - queued - self._headroom_blocks(engine)) / batch
+
+    def _free_blocks(self, engine: Engine) -> float:
+        """By now: what was reported at the last change of the batch, less what has been decoded since."""
+        free, context = self._reported.get(engine.id, (-1, 0))
+        if free != engine.free_blocks:
+            self._reported[engine.id] = engine.free_blocks, engine.context
+            return engine.free_blocks
+        return free - max(0, engine.context - context) / engine.block_size
 
     def _first_waiting_blocks(self, engine: Engine) -> int:
         if not engine.waiting:

@@ -10,6 +10,7 @@ from coxswain_scheduler.policies.coxswain import Coxswain
 from coxswain_scheduler.policies.distserve import DistServe
 from coxswain_scheduler.policies.dynamo import DynamoKV
 from coxswain_scheduler.policies.hpa import HorizontalAutoscaler
+from coxswain_scheduler.policies.infaas import Infaas
 from coxswain_scheduler.policies.interface import Policy
 from coxswain_scheduler.policies.least_requests import LeastRequests
 from coxswain_scheduler.policies.llumnix import Llumnix
@@ -32,6 +33,7 @@ POLICIES: Mapping[str, Callable[..., Policy]] = {
     "dynamo-kv": DynamoKV,
     "mooncake": MooncakeConductor,
     "llumnix": Llumnix,
+    "infaas": Infaas,
     "splitwise": Splitwise,
     "distserve": DistServe,
     "static": Static,
