@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from coxswain_scheduler.autoscaling.capacity import EngineShape
 from coxswain_scheduler.autoscaling.counts import Counts
-from coxswain_scheduler.autoscaling.observation import Observation
+from coxswain_scheduler.autoscaling.observation import Answer, Observation
 from coxswain_scheduler.costs.profiles import profile
 from coxswain_scheduler.policies.interface import Objectives
 
@@ -51,16 +51,17 @@ class Flow:
             yield self._seen(now, fresh)
 
     def _seen(self, now: float, fresh: int) -> Observation:
-        written = [(int((now - began) / self.token_seconds), total) for began, total in self._live]
-        ended = [total for tokens, total in written if tokens >= total]
-        live = [tokens for tokens, total in written if tokens < total]
-        self._live = [one for one, (tokens, total) in zip(self._live, written, strict=True) if tokens < total]
+        answers = [(Answer(int((now - began) / self.token_seconds), now - began), total) for began, total in self._live]
+        ended = [Answer(total, answer.age) for answer, total in answers if answer.tokens >= total]
+        live = [answer for answer, total in answers if answer.tokens < total]
+        pairs = zip(self._live, answers, strict=True)
+        self._live = [one for one, (answer, total) in pairs if answer.tokens < total]
         return Observation(
             now=now,
             arrivals=[self.prompt_tokens] * fresh,
-            live=live,
+            open=live,
             ended=ended,
-            context=sum(live) + self.prompt_tokens * len(live),
+            context=sum(answer.tokens + self.prompt_tokens for answer in live),
             met=len(ended),
             judged=len(ended),
             ready=Counts(serve=self.ready),

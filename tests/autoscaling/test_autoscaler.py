@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from coxswain_scheduler.autoscaling.autoscaler import Autoscaler
 from coxswain_scheduler.autoscaling.counts import Counts
 from coxswain_scheduler.autoscaling.goals import Decision, Goals
-from coxswain_scheduler.autoscaling.observation import Observation
+from coxswain_scheduler.autoscaling.observation import Answer, Observation
 from tests.autoscaling.flows import OBJECTIVES, SHAPE, Flow
 
 GOALS = Goals(objectives=OBJECTIVES, startup_seconds=180.0)
@@ -92,14 +92,28 @@ def test_a_lasting_fall_stops_engines_but_never_below_what_is_forecast() -> None
         assert decision.counts.serve >= decision.forecast / decision.capacity.sequences - 1e-6
 
 
-def test_queued_requests_count_and_late_ones_add_pressure() -> None:
+def test_a_queue_adds_what_clears_it_in_good_time_not_what_would_hold_all_of_it() -> None:
     calm = list(Flow(lambda _: 10.0).observations(3600))
     last = calm[-1]
-    queued = [*calm, replace(last, now=last.now + 15, waiting=400, oldest_wait=20.0)]
-    usual = [*calm, replace(last, now=last.now + 15)]
-    pressed, relaxed = decisions(queued)[-1], decisions(usual)[-1]
-    assert pressed.counts.serve >= relaxed.counts.serve + 3
-    assert pressed.pressure > relaxed.pressure
+    queue = [*last.open, *[Answer(0, 60.0)] * 2000]
+    queued = decisions([*calm, replace(last, now=last.now + 15, open=queue)])[-1]
+    relaxed = decisions([*calm, replace(last, now=last.now + 15)])[-1]
+    assert queued.counts.serve > relaxed.counts.serve
+    assert queued.counts.serve < relaxed.counts.serve + 0.5 * 2000 / queued.capacity.sequences
+
+
+def test_demand_is_the_requests_and_not_how_fast_engines_happen_to_be() -> None:
+    """Twice the pace is half the sequences in flight, and asks for just as many engines."""
+    fast = decisions(Flow(lambda _: 30.0, token_seconds=0.01).observations(3600))[-1]
+    slow = decisions(Flow(lambda _: 30.0, token_seconds=0.02).observations(3600))[-1]
+    assert slow.sequences == pytest.approx(fast.sequences, rel=0.05)
+
+
+def test_missed_objectives_on_enough_engines_add_pressure() -> None:
+    calm = list(Flow(lambda _: 60.0, ready=32).observations(7200))
+    missed = [replace(seen, met=seen.judged * 9 // 10) for seen in calm]
+    assert decisions(missed)[-1].pressure > 0.1 > decisions(calm)[-1].pressure == 0.0
+    assert decisions(missed)[-1].counts.serve > decisions(calm)[-1].counts.serve
 
 
 def test_engines_slower_than_their_model_are_more_in_number() -> None:
@@ -121,7 +135,7 @@ def test_to_zero_when_idle_and_back_at_the_first_request() -> None:
     assert 1800 <= idle[0] <= 1860
     assert counts[-1][1] == Counts()
     assert "idle" in autoscaler.explain()
-    autoscaler.observe(Observation(now=3700.0, arrivals=[800], waiting=1, oldest_wait=0.1))
+    autoscaler.observe(Observation(now=3700.0, arrivals=[800], open=[Answer(0, 0.1)]))
     assert autoscaler.decide(3700.0).counts.serve >= 1
 
 

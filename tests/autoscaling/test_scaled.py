@@ -1,4 +1,3 @@
-
 from coxswain_scheduler.autoscaling.autoscaler import Autoscaler
 from coxswain_scheduler.autoscaling.goals import Goals
 from coxswain_scheduler.autoscaling.rooms import Rooms

@@ -15,13 +15,9 @@ from __future__ import annotations
 import math
 from collections import deque
 
-import numpy as np
-import numpy.typing as npt
-
 from coxswain_scheduler.autoscaling.capacity import (
     Capacity,
     EngineShape,
-    Mix,
     decode_step,
     decoding,
     prefilling,
@@ -29,18 +25,20 @@ from coxswain_scheduler.autoscaling.capacity import (
     token_seconds,
 )
 from coxswain_scheduler.autoscaling.counts import Counts
+from coxswain_scheduler.autoscaling.demand import Demand
 from coxswain_scheduler.autoscaling.feedback import Feedback
 from coxswain_scheduler.autoscaling.forecast import Headroom
 from coxswain_scheduler.autoscaling.goals import Decision, Goals
-from coxswain_scheduler.autoscaling.lengths import Lengths
 from coxswain_scheduler.autoscaling.observation import Observation
-from coxswain_scheduler.autoscaling.rates import Rates
 
-_POINTS = 5
-"""Moments between now and the end of the start-up time at which the load is forecast."""
+_HOLD = 0.5
+"""A larger load that was expected counts for this share of the start-up time."""
 _WARM_UP_SECONDS = 600.0
 """So long it only adds to the engines that it found: it does not know how long answers get."""
 _TINY = 1e-9
+_EXCESS_SHARE = 0.15
+"""Of the requests that may miss their objectives: what the headroom leaves to come on top of forecasts. The rest is for
+surges that no headroom worth its price holds."""
 
 
 class Autoscaler:
@@ -51,15 +49,13 @@ class Autoscaler:
         self.goals = goals
         self.decision: Decision | None = None
         """The last one."""
-        self._lengths = Lengths()
-        self._rates = Rates()
-        self._headroom = Headroom(excess=(1 - goals.attainment) / 2)
+        self._demand = Demand()
+        self._headroom = Headroom(excess=(1 - goals.attainment) * _EXCESS_SHARE)
         self._feedback = Feedback()
-        self._seen = Observation(now=0.0)
+        self._now = 0.0
         self._found: tuple[float, Counts] | None = None
         self._busy_at = 0.0
-        self._sequences = 0.0
-        self._capacity = self._per_engine(self._mix())
+        self._capacity = self._per_engine()
         self._wanted: deque[tuple[float, float]] = deque()
         """(when, engines' worth of load that was forecast), of the last start-up time."""
         self._due: deque[tuple[float, float]] = deque()
@@ -67,36 +63,33 @@ class Autoscaler:
 
     def observe(self, seen: Observation) -> None:
         """Learn. Observations come in order of `now`."""
-        seconds = seen.now - self._seen.now
+        seconds = seen.now - self._now
+        self._now = seen.now
         self._found = self._found or (seen.now, seen.ready)
-        self._seen = seen
-        self._lengths.observe(live=seen.live, ended=seen.ended, seconds=seconds)
-        self._rates.observe(seen, seconds=seconds)
-        if seen.live or seen.waiting or seen.arrivals or seen.ended:
+        self._demand.observe(seen, seconds=seconds, token_seconds=self._capacity.token_seconds)
+        if len(seen.open) or seen.arrivals or len(seen.ended):
             self._busy_at = seen.now
-        mix = self._mix()
-        self._capacity = self._per_engine(mix)
-        self._sequences = self._in_flight()
+        self._capacity = self._per_engine()
         self._settle()
-        self._feel(mix, seconds)
+        self._feel(seen, seconds)
 
     def decide(self, now: float) -> Decision:
         """The counts to have. Call it after `observe`, with the same `now` or a later one."""
-        goals, feedback = self.goals, self._feedback
-        most = float(self._ahead().max())
-        load = self._held(now, most / max(_TINY, self._capacity.sequences))
+        goals, feedback, capacity = self.goals, self._feedback, self._capacity
+        forecast = self._demand.ahead(capacity.token_seconds, startup_seconds=goals.startup_seconds)
+        load = self._held(now, forecast / max(_TINY, capacity.sequences))
         self._due.append((now + goals.startup_seconds, load))
-        raised = load * self._headroom.factor * feedback.slowness * (1 + feedback.pressure)
-        counts, rule = self._ruled(now, self._counts(raised))
+        raise_by = max(self._headroom.factor, 1 + feedback.pressure)
+        counts, rule = self._ruled(now, self._counts(load * raise_by * feedback.slowness))
         self.decision = Decision(
             counts=counts,
             now=now,
-            sequences=self._sequences,
-            forecast=most,
+            sequences=self._demand.current(capacity.token_seconds),
+            forecast=forecast,
             headroom=self._headroom.factor,
             slowness=feedback.slowness,
             pressure=feedback.pressure,
-            capacity=self._capacity,
+            capacity=capacity,
             rule=rule,
         )
         return self.decision
@@ -111,39 +104,16 @@ class Autoscaler:
 
     # The load
 
-    def _mix(self) -> Mix:
-        rates, lengths = self._rates, self._lengths
-        context = rates.context(rates.prompt_tokens + lengths.mean_age)
-        return Mix(context, lengths.mean, rates.prompt_tokens, rates.prompt_pairs)
-
-    def _per_engine(self, mix: Mix) -> Capacity:
-        goals = self.goals
+    def _per_engine(self) -> Capacity:
+        goals, mix = self.goals, self._demand.mix
         if goals.split:
             return decoding(self.shape, mix, goals.objectives)
         return serving(self.shape, mix, goals.objectives, attainment=goals.attainment)
 
-    def _in_flight(self) -> float:
-        """Sequences as there would be on engines at capacity: the faster they go now, the more. Queues count."""
-        at_capacity = self._rates.tokens * self._capacity.token_seconds
-        return max(float(len(self._seen.live)), at_capacity) + self._seen.waiting
-
-    def _ahead(self) -> npt.NDArray[np.float64]:
-        """Sequences in flight from now to the end of the start-up time."""
-        seen, lengths, token = self._seen, self._lengths, self._capacity.token_seconds
-        live = np.asarray(seen.live, dtype=np.float64)
-        scale = (self._sequences - seen.waiting) / max(1, len(live))
-        result = []
-        for seconds in np.linspace(0.0, self.goals.startup_seconds, _POINTS):
-            tokens = seconds / token
-            staying = scale * float(lengths.staying(live, tokens).sum())
-            queued = seen.waiting * float(lengths.survival(np.array([tokens]))[0])
-            result.append(staying + queued + self._rates.arrivals * lengths.young(tokens) * token)
-        return np.array(result)
-
     def _held(self, now: float, load: float) -> float:
         """The largest load forecast in the last start-up time."""
         self._wanted.append((now, load))
-        while self._wanted[0][0] < now - self.goals.startup_seconds:
+        while self._wanted[0][0] < now - _HOLD * self.goals.startup_seconds:
             self._wanted.popleft()
         return max(load for _, load in self._wanted)
 
@@ -151,22 +121,26 @@ class Autoscaler:
 
     def _settle(self) -> None:
         """Compare what was forecast for now with what is."""
-        now, forecast = self._seen.now, 0.0
+        now, forecast = self._now, 0.0
         while self._due and self._due[0][0] <= now:
             forecast = self._due.popleft()[1]
+        began = self._found[0] if self._found else now
+        if now - began < _WARM_UP_SECONDS + self.goals.startup_seconds:
+            return
         current = max((load for _, load in self._wanted), default=0.0)
-        load = self._sequences / max(_TINY, self._capacity.sequences)
-        self._headroom.settle(now, load=load, forecast=min(forecast, current))
+        load = self._demand.current(self._capacity.token_seconds) / max(_TINY, self._capacity.sequences)
+        self._headroom.settle(now, load=load * self.shape.usable, forecast=min(forecast, current))
 
-    def _feel(self, mix: Mix, seconds: float) -> None:
-        seen, goals = self._seen, self.goals
+    def _feel(self, seen: Observation, seconds: float) -> None:
+        goals, mix = self.goals, self._demand.mix
         engines = seen.ready.serve + seen.ready.decode
-        if engines and seen.live:
-            each = max(1, round(len(seen.live) / engines))
+        if engines and self._demand.live:
+            each = max(1, round(self._demand.live / engines))
             model = decode_step(self.shape, mix, each) if goals.split else token_seconds(self.shape, mix, each)
-            self._feedback.pace(measured=self._rates.token_seconds, model=model, seconds=seconds)
-        used = self._sequences / max(_TINY, engines * self._capacity.sequences)
-        self._feedback.lateness(seen, ttft=goals.objectives.ttft, attainment=goals.attainment, used=used)
+            self._feedback.pace(measured=self._demand.rates.token_seconds, model=model, seconds=seconds)
+        sequences = self._demand.current(self._capacity.token_seconds)
+        if sequences <= engines * self._capacity.sequences:
+            self._feedback.missed(seen, allowed=1 - goals.attainment, seconds=seconds)
 
     # Counts
 
@@ -176,8 +150,8 @@ class Autoscaler:
         engines = math.ceil(load - _TINY)
         if not goals.split:
             return Counts(serve=min(goals.maximum, max(goals.minimum, engines)))
-        prompts = load * self._capacity.sequences / self._capacity.token_seconds / max(1.0, self._lengths.mean)
-        rate = prefilling(self.shape, self._mix(), goals.objectives, attainment=goals.attainment)
+        prompts = load * self._capacity.sequences / self._capacity.token_seconds / max(1.0, self._demand.lengths.mean)
+        rate = prefilling(self.shape, self._demand.mix, goals.objectives, attainment=goals.attainment)
         prefill = math.ceil(prompts / rate - _TINY) if rate > 0 else 1
         least = Counts(prefill=1, decode=max(1, goals.minimum - 1))
         return Counts(prefill=prefill, decode=engines).at_least(least).within(goals.maximum)

@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 from coxswain_scheduler.autoscaling.observation import Observation
+from coxswain_scheduler.autoscaling.rates import Average
 
 _SLOWNESS_SECONDS = 300.0
 _SLOWEST = 1.5
-_PRESSURE_STEP = 0.05
-_PRESSURE_DECAY = 0.95
+_BUDGET_SECONDS = 3600.0
+"""Over so long the share of missed objectives is taken."""
+_PRESSURE_PER_SECOND = 0.003 / 60
 _PRESSURE_MOST = 0.5
-_FULL = 0.8
-"""Share of the capacity from which on a missed objective is taken for a lack of engines."""
 
 
 class Feedback:
-    """Two factors on the forecast. Both are 1 while all is well."""
+    """Two corrections of the forecast. They are 1 and 0 while all is well."""
 
     def __init__(self) -> None:
         self.slowness = 1.0
         """Time of a token over the model's, averaged; at least 1, as being faster is no reason to have fewer engines
         than the model says."""
+        self._pace = 1.0
         self.pressure = 0.0
-        """Share of engines on top: grows with each observation that finds requests late, and fades."""
+        """Share of engines on top: grows as long as more requests miss their objectives than may, and fades again."""
+        self._missed = Average(_BUDGET_SECONDS)
 
     def pace(self, *, measured: float, model: float, seconds: float) -> None:
         """Engines took `measured` seconds a token where the cost model says `model`, for the last `seconds`."""
         if measured > 0 and model > 0:
-            ratio = min(_SLOWEST, max(1.0, measured / model))
-            self.slowness += min(1.0, seconds / _SLOWNESS_SECONDS) * (ratio - self.slowness)
+            ratio = min(_SLOWEST, measured / model)
+            self._pace += min(1.0, seconds / _SLOWNESS_SECONDS) * (ratio - self._pace)
+            self.slowness = max(1.0, self._pace)
 
-    def lateness(self, seen: Observation, *, ttft: float, attainment: float, used: float) -> None:
-        """Whether requests wait too long, or missed their objectives on engines that are `used` to that share."""
-        waits = seen.oldest_wait > ttft / 2
-        missed = used > _FULL and seen.judged > 0 and seen.met < attainment * seen.judged
-        if waits or missed:
-            self.pressure = min(_PRESSURE_MOST, self.pressure + _PRESSURE_STEP)
-        else:
-            self.pressure *= _PRESSURE_DECAY
+    def missed(self, seen: Observation, *, allowed: float, seconds: float) -> None:
+        """Compare the share that missed the objectives with what is `allowed`."""
+        self._missed.age(seconds)
+        self._missed.add(seen.judged - seen.met, seen.judged)
+        error = min(1.0, self._missed.value() / allowed - 1.0)
+        self.pressure = min(_PRESSURE_MOST, max(0.0, self.pressure + error * _PRESSURE_PER_SECOND * seconds))

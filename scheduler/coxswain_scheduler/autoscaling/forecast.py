@@ -16,11 +16,15 @@ _PRIOR_WEIGHT = 60.0
 """The starting factor counts like so many errors."""
 
 
+_LEAST_FACTOR = 0.9
+"""An engine over the share of its capacity that is thought usable still keeps the objectives, up to a point."""
+
+
 class Headroom:
     """The factor by which forecasts are raised, so that no more than `excess` of the load comes on top."""
 
     def __init__(
-        self, *, excess: float, half_life_seconds: float = 7200.0, start: float = 1.2, most: float = 2.5
+        self, *, excess: float, half_life_seconds: float = 6 * 3600.0, start: float = 1.15, most: float = 1.15
     ) -> None:
         self._excess = excess
         self._half_life = half_life_seconds
@@ -33,9 +37,9 @@ class Headroom:
         if forecast <= 0:
             return
         self._errors.append((now, load / forecast, forecast))
-        while self._errors[0][0] < now - 6 * self._half_life:
+        while self._errors[0][0] < now - 4 * self._half_life:
             self._errors.popleft()
-        self.factor = min(self._most, max(1.0, self._least(now)))
+        self.factor = min(self._most, max(_LEAST_FACTOR, self._least(now)))
 
     def _least(self, now: float) -> float:
         """The factor at which the weighted excess over it equals what is allowed."""

@@ -8,8 +8,6 @@ towards long-run ones where they are few (Gamma-Poisson), so that the far tail k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -18,7 +16,7 @@ Array = npt.NDArray[np.float64]
 EDGES: Array = np.concatenate([[0.0], 2.0 ** np.arange(3, 17.01, 0.25)])
 """Borders of the length classes, in tokens."""
 _WIDTHS = np.diff(EDGES)
-_RECENT_HALF_LIFE = 900.0
+_RECENT_HALF_LIFE = 300.0
 _LONG_HALF_LIFE = 4 * 3600.0
 _SHRINK_ENDS = 4.0
 """Long-run ends that the recent counts are mixed with in each class."""
@@ -37,7 +35,7 @@ class Lengths:
         self._cumulative = np.zeros(len(EDGES))
         self._fit()
 
-    def observe(self, *, live: Sequence[int], ended: Sequence[int], seconds: float) -> None:
+    def observe(self, *, live: npt.ArrayLike, ended: npt.ArrayLike, seconds: float) -> None:
         """Take the tokens that each live answer has reached, and those of answers that ended since the last call."""
         reached, gone = np.asarray(live, dtype=np.float64), np.asarray(ended, dtype=np.float64)
         passed = _passed(reached)
@@ -68,11 +66,6 @@ class Lengths:
         grid = np.append(EDGES[tokens > EDGES], tokens)
         alive = self.survival(grid)
         return float((np.diff(grid) * (alive[1:] + alive[:-1]) / 2).sum())
-
-    def staying(self, live: Array, tokens: float) -> Array:
-        """For answers that have reached `live` tokens: the chance that each writes `tokens` more."""
-        result: Array = self.survival(live + tokens) / np.maximum(self.survival(live), 1e-12)
-        return result
 
     def _fit(self) -> None:
         long = self._long[0] / np.maximum(self._long[1], 1e-9)

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from coxswain_scheduler.autoscaling.counts import NO_ENGINES, Counts
+
+
+class Answer(NamedTuple):
+    """How far one request has come."""
+
+    tokens: int
+    """Output tokens so far; 0 while it waits for the first."""
+    age: float
+    """Seconds since it arrived."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,16 +25,12 @@ class Observation:
     now: float
     arrivals: Sequence[int] = ()
     """Prompt tokens of each request that arrived."""
-    live: Sequence[int] = ()
-    """Output tokens so far of each request that is in an engine."""
-    ended: Sequence[int] = ()
-    """Output tokens of each request that finished."""
+    open: Sequence[Answer] = ()
+    """Each request that has not ended."""
+    ended: Sequence[Answer] = ()
+    """Each request that finished."""
     context: int = 0
-    """KV tokens that the live requests hold, about."""
-    waiting: int = 0
-    """Requests held or queued whose prefill has not begun; they are not in `live`."""
-    oldest_wait: float = 0.0
-    """Seconds that the first of these has waited."""
+    """KV tokens that the open requests with a token hold, about."""
     met: int = 0
     """Of the requests that finished or were shed: those that met their objectives."""
     judged: int = 0

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 from coxswain_scheduler.autoscaling.observation import Observation
+
+Array = npt.NDArray[np.float64]
 
 FAST_SECONDS = 60.0
 SLOW_SECONDS = 300.0
@@ -44,13 +49,12 @@ class Rates:
         self._prompt_tokens = Average(_MIX_SECONDS)
         self._prompt_pairs = Average(_MIX_SECONDS)
         self._context = Average(FAST_SECONDS)
-        self._tokens = Average(FAST_SECONDS / 2)
         self._alive = Average(FAST_SECONDS / 2)
-        self._written = 0
+        self._written = 0.0
         self._live = 0
 
-    def observe(self, seen: Observation, *, seconds: float) -> None:
-        """Take what happened in the last `seconds`."""
+    def observe(self, seen: Observation, *, live: Array, ended: Array, seconds: float) -> None:
+        """Take what happened in the last `seconds`: `live` and `ended` are tokens of the requests in `seen`."""
         for average in vars(self).values():
             if isinstance(average, Average):
                 average.age(seconds)
@@ -58,15 +62,10 @@ class Rates:
             average.add(len(seen.arrivals), seconds)
         self._prompt_tokens.add(sum(seen.arrivals), len(seen.arrivals))
         self._prompt_pairs.add(sum(n * (n + 1) / 2 for n in seen.arrivals), len(seen.arrivals))
-        self._context.add(seen.context, len(seen.live))
-        self._count_tokens(seen, seconds)
-
-    def _count_tokens(self, seen: Observation, seconds: float) -> None:
-        written = sum(seen.live)
-        tokens = max(0, written + sum(seen.ended) - self._written)
-        self._tokens.add(tokens, seconds)
-        self._alive.add((self._live + len(seen.live)) / 2 * seconds, tokens)
-        self._written, self._live = written, len(seen.live)
+        self._context.add(seen.context, len(live))
+        tokens = max(0.0, float(live.sum() + ended.sum()) - self._written)
+        self._alive.add((self._live + len(live)) / 2 * seconds, tokens)
+        self._written, self._live = float(live.sum()), len(live)
 
     @property
     def arrivals(self) -> float:
@@ -86,11 +85,6 @@ class Rates:
     def context(self, default: float) -> float:
         """KV tokens of one live request."""
         return max(1.0, self._context.value(default))
-
-    @property
-    def tokens(self) -> float:
-        """Output tokens per second."""
-        return self._tokens.value()
 
     @property
     def token_seconds(self) -> float:

@@ -17,7 +17,7 @@ _KV_FULL = 0.92
 """Share of an engine's blocks up to which it is given requests; the rest is for the growth of those it runs."""
 _LAST_SHARE = 0.2
 """Of the TTFT objective: for the step under way in the engine, and for the prompts before it there."""
-_STEP_FULL = 0.97
+_STEP_FULL = 0.94
 """Share of the inter-token objective that a decode step may take."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from coxswain_scheduler.autoscaling.counts import Counts
-from coxswain_scheduler.autoscaling.observation import Observation
+from coxswain_scheduler.autoscaling.observation import Answer, Observation
 from coxswain_scheduler.policies.interface import Cluster, Engine, Policy, Request
 
 PERIOD_SECONDS = 15.0
@@ -51,7 +51,7 @@ class Scaled:
         self._open: dict[int, Request] = {}
         self._held: deque[Request] = deque()
         self._arrivals: list[int] = []
-        self._ended: list[int] = []
+        self._ended: list[Answer] = []
         self._met = self._judged = 0
         self._starting = 0
         self._surplus = 0
@@ -77,7 +77,7 @@ class Scaled:
     def ended(self, request: Request) -> None:
         """Count it."""
         self._open.pop(request.id, None)
-        self._ended.append(request.emitted)
+        self._ended.append(Answer(request.emitted, self.cluster.now - request.arrival))
         self._judged += 1
         goal = self.cluster.objectives
         due = goal.ttft + goal.inter_token * max(0, request.emitted - 1)
@@ -127,23 +127,14 @@ class Scaled:
 
     def _observation(self) -> Observation:
         now = self.cluster.now
-        live, context, waiting, oldest = [], 0, 0, now
-        for request in self._open.values():
-            emitted = request.emitted
-            if emitted:
-                live.append(emitted)
-                context += request.prompt_tokens + emitted
-            else:
-                waiting += 1
-                oldest = min(oldest, request.arrival)
+        answers = [Answer(request.emitted, now - request.arrival) for request in self._open.values()]
+        prompts = (request.prompt_tokens for request in self._open.values())
         seen = Observation(
             now=now,
             arrivals=self._arrivals,
-            live=live,
+            open=answers,
             ended=self._ended,
-            context=context,
-            waiting=waiting,
-            oldest_wait=now - oldest,
+            context=sum(prompt + tokens for prompt, (tokens, _) in zip(prompts, answers, strict=True) if tokens),
             met=self._met,
             judged=self._judged,
             ready=Counts(serve=len(self.cluster.engines)),
