@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from math import inf
+from operator import itemgetter
 from typing import NamedTuple
 
 from coxswain_scheduler.costs.timing import Timing, Work
@@ -44,6 +45,9 @@ _DEEPEST, _HOLDERS = 4, 16
 """Else: so many of those that hold most, found among as many holders, and some of those that are or will be ready."""
 _USUAL = 0.4
 """Seconds of a prefill by which seats are listed: what they cost another."""
+
+
+_COST = itemgetter(5)
 
 
 class Seat:
@@ -236,11 +240,13 @@ class Prefilling:
         now = self._cluster.now
         patience, deadline, tokens = self._patience, job.deadline, job.tokens
         considered: list[float] = []
-        fair, many = self._fair, self.many
+        fair, many, places = self._fair, self.many, job.request.places
         wear = _WEAR if fair else 0.0
         best, least, chosen, begin = None, inf, 0.0, now
         for seat, cached in self._candidates(job, now):
             if self._cleared is not None and seat is self._cleared[1] and job is not self._cleared[0]:
+                continue
+            if places is not None and seat.id not in places:
                 continue
             uncached = tokens - cached
             seconds = seat.kind.get(uncached >> _GRAIN_BITS | cached >> _START_BITS << 20)
@@ -258,11 +264,32 @@ class Prefilling:
             considered += (seat.id, cached, wait, seconds, seat.step, cost)
             if cost < least:
                 best, least, chosen, begin = seat, cost, seconds, start
+        if best is not None and begin <= now and not self.ready(best):
+            best, chosen = self._instead(best, least, considered, now)
         if best is None or begin > now or not self.ready(best):
             job.awaits, job.cost = best, least
             return None
         job.decision = Choice(f"least prefill + {patience:g} × wait", tokens, best.id, considered)
         return best, chosen
+
+    def _instead(self, best: Seat, least: float, considered: list[float], now: float) -> tuple[Seat, float]:
+        """Who could begin now, where the wait for the end of the best one's step costs more than to take another."""
+        limit = least + self._patience * (best.engine.busy_until - now)
+        fields = iter(considered)
+        rows = sorted(zip(fields, fields, fields, fields, fields, fields, strict=True), key=_COST)
+        for engine, _, wait, seconds, _, cost in rows:
+            if cost >= limit:
+                break
+            seat = self.seats[int(engine)]
+            if not wait and self.ready(seat):
+                return seat, seconds
+        return best, 0.0
+
+    def relearn(self) -> None:
+        """Engines' cost models have learnt: ask them anew."""
+        for timing, seconds in self._kinds.items():
+            if hasattr(timing, "learn"):
+                seconds.clear()
 
     def clear(self, job: Job) -> None:
         """Have others leave room for a prompt that finds none: where the most is spare."""

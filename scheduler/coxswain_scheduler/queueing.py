@@ -130,6 +130,13 @@ class DeadlineQueue:
         end = bisect_right(self._jobs, job.order, lo=place, key=_ORDER)
         del self._jobs[self._jobs.index(job, place, end)]
 
+    def discard(self, job: Job) -> None:
+        """Take a job out, if it is here."""
+        place = bisect_left(self._jobs, job.order, key=_ORDER)
+        end = bisect_right(self._jobs, job.order, lo=place, key=_ORDER)
+        if job in self._jobs[place:end]:
+            del self._jobs[self._jobs.index(job, place, end)]
+
     def victim(self, *, now: float, free_in: float, width: float, may: Callable[[Job], bool]) -> Job | None:
         """Whom to refuse so that the others are in time; None while all can be, or when nobody may be refused.
 
@@ -158,10 +165,18 @@ class BatchWork:
 
     def add(self, job: Job) -> None:
         """Queue a job with those that begin alike."""
-        hashes = job.request.hashes
-        name = hashes[0] if hashes else -1 - job.request.id
-        self._groups.setdefault(name, deque()).append(job)
+        self._groups.setdefault(_group(job), deque()).append(job)
         self._count += 1
+
+    def discard(self, job: Job) -> None:
+        """Take a job out, if it is here."""
+        name = _group(job)
+        group = self._groups.get(name)
+        if group is not None and job in group:
+            group.remove(job)
+            self._count -= 1
+            if not group:
+                del self._groups[name]
 
     def next(self, engine: int) -> Job:
         """The next job for an engine: of the group that it has begun, else of the largest that nobody has."""
@@ -177,3 +192,8 @@ class BatchWork:
             del self._groups[name]
         self._count -= 1
         return job
+
+
+def _group(job: Job) -> int:
+    hashes = job.request.hashes
+    return hashes[0] if hashes else -1 - job.request.id

@@ -127,6 +127,8 @@ class Coxswain:
     def ended(self, request: Request) -> None:
         if request.emitted:
             self.packing.answers.ended(request.emitted)
+        if isinstance(request.note, Job):
+            self._forget(request.note)
         engine = self.packing.where(request)
         if engine is not None:
             self.packing.left(request, engine)
@@ -152,6 +154,7 @@ class Coxswain:
             self._balance()
         for engine in engines.values():
             self._relieve(engine)
+        self.prefilling.relearn()
         self.prefilling.relist()
         self._serve_idle()
 
@@ -171,6 +174,12 @@ class Coxswain:
         return f"request {request.id}: {job.decision}"
 
     # Engines
+
+    def _forget(self, job: Job) -> None:
+        """It waits no more."""
+        self.queue.discard(job)
+        self.batch.discard(job)
+        self.prefilling.release(job)
 
     def _seat(self, engine: Engine) -> Seat:
         self.packing.add(engine.id)
