@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,4 +72,4 @@ def test_batch_work_is_served_whole_group_by_group(names: list[int], data: st.Da
     served = [work.next(0).request for _ in range(len(work))]
     assert sorted(each.id for each in served) == [index for index in range(len(jobs)) if index not in dropped]
     groups = [each.hashes[0] for each in served]
-    assert sum(a != b for a, b in zip(groups, groups[1:], strict=False)) == max(0, len(set(groups)) - 1)
+    assert sum(a != b for a, b in pairwise(groups)) == max(0, len(set(groups)) - 1)
