@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         ("stall-seconds", float, "seconds after which a client that reads nothing is dropped"),
         ("alone-seconds", float, "seconds after which a gateway is ready though no replica has come"),
         ("canary-idle-seconds", float, "idle seconds after which a replica is asked for a token"),
-        ("ttft-seconds", float, "objective for the first token; requests that cannot meet it get 429"),
+        ("ttft-seconds", float, "objective for the first token; those that would take 4 × as long get 429"),
         ("inter-token-seconds", float, "objective for the mean time between tokens"),
     ):
         default = getattr(Settings, flag.replace("-", "_"))

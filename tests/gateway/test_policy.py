@@ -33,7 +33,7 @@ async def stuck(start: Start, new_replica: NewReplica, **settings: Any) -> tuple
 
 
 async def test_what_cannot_be_in_time_gets_429_and_a_time_to_come_again(start: Start, new_replica: NewReplica) -> None:
-    gateway, replica = await stuck(start, new_replica, ttft_seconds=0.2)
+    gateway, replica = await stuck(start, new_replica, ttft_seconds=0.05)
     asked = await queued(gateway, 4)
     await asyncio.sleep(0.3)
     replica.stuck = False
@@ -80,7 +80,7 @@ async def test_what_waits_is_held_while_all_replicas_are_gone(start: Start, new_
 async def test_an_accepted_request_is_not_refused_for_the_death_of_its_replica(
     start: Start, new_replica: NewReplica
 ) -> None:
-    gateway, replica = await stuck(start, new_replica, ttft_seconds=0.2)
+    gateway, replica = await stuck(start, new_replica, ttft_seconds=0.05)
     asked = (await queued(gateway, 1))[0]
     await replica.until(lambda: len(replica.submitted) == 1, what="the request")
     await asyncio.sleep(0.3)
