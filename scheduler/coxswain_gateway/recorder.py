@@ -24,7 +24,7 @@ class Recorder:
         self._file = path.open("wb", buffering=1 << 16)
         self._encode = msgspec.json.Encoder().encode
         self._block_size = 1
-        self._write(Begun(POLICY, _finite(settings.ttft_seconds), _finite(settings.inter_token_seconds)))
+        self._write(Begun(POLICY, _finite(settings.latest_ttft_seconds), _finite(settings.inter_token_seconds)))
 
     def engine(self, member: Member, now: float) -> None:
         """A replica has connected."""

@@ -12,6 +12,9 @@ from typing import Literal, get_args
 
 Replay = Literal["Seamless", "Exact", "Disabled"]
 
+_LATEST = 4.0
+"""Objectives."""
+
 
 class SettingsError(Exception):
     """A flag or variable is missing or impossible; the message names it and says what it should be."""
@@ -47,11 +50,17 @@ class Settings:
     canary_idle_seconds: float = 30.0
     """A replica that produced no token for this long is asked for one."""
     ttft_seconds: float = math.inf
-    """Objective for the first token: requests that cannot meet it are refused while others wait. Infinite: none is."""
+    """Objective for the first token. Infinite: there is none, and nothing is refused."""
     inter_token_seconds: float = math.inf
     """Objective for the mean time between tokens: engines are not filled beyond it. Infinite: no limit."""
     record: Path | None = None
     """File for what happens, to replay it in the simulator (docs/simulator.md)."""
+
+    @property
+    def latest_ttft_seconds(self) -> float:
+        """What could only begin later is refused while others wait. An objective is for a percentile: a little late is
+        no reason."""
+        return self.ttft_seconds * _LATEST
 
 
 def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:

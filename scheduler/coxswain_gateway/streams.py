@@ -33,10 +33,6 @@ REMIND_SECONDS = 5.0
 """Between two signs of life to the client of a held stream."""
 
 
-LATEST = 4.0
-"""In objectives: an objective is for a percentile, so some may be later, and none is refused for being a little late."""
-
-
 class Streams:
     """Live generations, placed on members by the policy."""
 
@@ -59,7 +55,7 @@ class Streams:
         self._reminded = clock()
         self.cluster = LiveCluster(
             policy,
-            objectives=Objectives(ttft=settings.ttft_seconds * LATEST, inter_token=settings.inter_token_seconds),
+            objectives=Objectives(ttft=settings.latest_ttft_seconds, inter_token=settings.inter_token_seconds),
             clock=clock,
             submit=self._submit,
             refuse=self._shed,
