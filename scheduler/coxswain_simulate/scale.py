@@ -15,7 +15,7 @@ from coxswain_scheduler.autoscaling.capacity import EngineShape
 from coxswain_scheduler.autoscaling.goals import Goals
 from coxswain_scheduler.autoscaling.hindsight import Hindsight, hindsight
 from coxswain_scheduler.autoscaling.rooms import Rooms
-from coxswain_scheduler.autoscaling.scaled import Fixed, Plan, Scaled
+from coxswain_scheduler.autoscaling.scaled import PERIOD_SECONDS, Fixed, Plan, Scaled
 from coxswain_scheduler.costs.profiles import EngineProfile
 from coxswain_scheduler.policies.interface import Objectives
 from coxswain_scheduler.simulator.results import Result, quantiles
@@ -29,6 +29,7 @@ from coxswain_simulate.files import write_json
 from coxswain_simulate.flags import Parser, add_trace_flags, read_by, trace_of
 from coxswain_simulate.progress import shown
 
+_SHOWN_SECONDS = 60.0
 _DAY_OF_R1 = "h200-deepseek-r1-tp8"
 
 
@@ -143,6 +144,7 @@ def _figures(
             "planned_gpu_hours": float(paid.mean()) * hours * gpus,
             "planned_mean_engines": float(paid.mean()),
             "planned_peak_engines": int(paid.max()),
+            "planned_engines": paid.tolist(),
         },
         "peak_static": {
             "planned_gpu_hours": seen.static() * hours * gpus,
@@ -167,6 +169,7 @@ def _simulated(trace: Trace, setup: Setup, plan: Plan) -> dict[str, Any]:
         "gpu_hours": paid * setup.engines[0].gpus / 3600,
         "mean_engines": paid / trace.seconds if trace.seconds else float(engines),
         "peak_engines": max((ready for _, ready, _, _ in result.load), default=engines),
+        "engines_over_time": policy.counts[:: round(_SHOWN_SECONDS / PERIOD_SECONDS)],
         "ttft_s": quantiles(result.values(lambda outcome: outcome.ttft)),
         "inter_token_s": quantiles(result.values(lambda outcome: outcome.inter_token)),
         "late_first_token": sum(o.ttft is None or o.ttft > objectives.ttft for o in result.outcomes),

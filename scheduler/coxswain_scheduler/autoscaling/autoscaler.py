@@ -1,13 +1,14 @@
 """How many engines to ask for now, so that the objectives hold when they are ready.
 
-An engine asked for at `t` serves from `t + start-up`: what counts is the load then. It is forecast from the flow:
-the answers under way, thinned by the chance that each still runs (`Lengths`), and the requests that will have come in
-at the present rate. That forecast, raised by as much as such forecasts have lately been too low (`Headroom`), is the
-floor. `Feedback` comes on top.
+An engine asked for at `t` serves from `t + start-up`: what counts is the `Demand` then. Its forecast, raised by as much
+as such forecasts have lately been too low (`Headroom`) or by as much as the engines there have been found too few
+(`Feedback`), whichever is more, is the answer. Both correct the same thing, so they are not multiplied; a factor for
+engines slower than their model is.
 
-Going down waits. An engine is worth stopping if it stays unneeded for longer than its start-up takes, and a rule that
-cannot see the future does best to keep it for just as long (ski rental): the answer is the largest load expected
-within the last start-up time. So it never falls below what is forecast to be needed before a replacement could serve.
+Most of the requests that may miss their objectives are spent on surges: a load that jumps within the start-up time can
+be met by nobody who does not see it coming, and headroom for it all day costs more than it is worth.
+
+Going down waits for a share of the start-up time, as a load that falls and rises within it is cheaper held.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from coxswain_scheduler.autoscaling.observation import Observation
 
 _HOLD = 0.5
 """A larger load that was expected counts for this share of the start-up time."""
-_WARM_UP_SECONDS = 600.0
+_WARM_UP_SECONDS = 300.0
 """So long it only adds to the engines that it found: it does not know how long answers get."""
 _TINY = 1e-9
 _EXCESS_SHARE = 0.15
@@ -57,7 +58,7 @@ class Autoscaler:
         self._busy_at = 0.0
         self._capacity = self._per_engine()
         self._wanted: deque[tuple[float, float]] = deque()
-        """(when, engines' worth of load that was forecast), of the last start-up time."""
+        """(when, engines' worth of load that was forecast), as far back as `_held` looks."""
         self._due: deque[tuple[float, float]] = deque()
         """The same, by when an engine asked for then is ready."""
 
@@ -111,7 +112,7 @@ class Autoscaler:
         return serving(self.shape, mix, goals.objectives, attainment=goals.attainment)
 
     def _held(self, now: float, load: float) -> float:
-        """The largest load forecast in the last start-up time."""
+        """The largest load forecast in the last `_HOLD` of the start-up time."""
         self._wanted.append((now, load))
         while self._wanted[0][0] < now - _HOLD * self.goals.startup_seconds:
             self._wanted.popleft()
@@ -164,5 +165,5 @@ class Autoscaler:
         if now - began < _WARM_UP_SECONDS and counts.at_least(found) != counts:
             return counts.at_least(found).within(self.goals.maximum), "keeping what was found while learning"
         if self._wanted[-1][1] < max(load for _, load in self._wanted):
-            return counts, f"as needed within the last {self.goals.startup_seconds:.0f} s"
+            return counts, f"as forecast within the last {_HOLD * self.goals.startup_seconds:.0f} s"
         return counts, "as forecast"

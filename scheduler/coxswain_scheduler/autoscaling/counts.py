@@ -1,4 +1,8 @@
-"""Numbers of engines, and the way from one to another."""
+"""Numbers of engines of each role.
+
+`Scaled` runs services that are not split; for one that is, whoever starts its engines takes both counts from
+`Autoscaler.decide`.
+"""
 
 from __future__ import annotations
 
@@ -40,22 +44,3 @@ class Counts(NamedTuple):
 
 
 NO_ENGINES = Counts()
-
-
-class Steps(NamedTuple):
-    """How to get from some counts to others: a role change is instant and free of start-up, so it comes first."""
-
-    start: Counts
-    stop: Counts
-    to_decode: int
-    """Prefill engines that become decode engines; negative for the other way."""
-
-
-def steps(current: Counts, wanted: Counts) -> Steps:
-    """The fewest starts and stops from `current` to `wanted`."""
-    changed = max(0, min(current.prefill - wanted.prefill, wanted.decode - current.decode))
-    changed -= max(0, min(wanted.prefill - current.prefill, current.decode - wanted.decode))
-    after = Counts(current.serve, current.prefill - changed, current.decode + changed)
-    start = Counts(*(max(0, w - a) for w, a in zip(wanted, after, strict=True)))
-    stop = Counts(*(max(0, a - w) for w, a in zip(wanted, after, strict=True)))
-    return Steps(start, stop, changed)

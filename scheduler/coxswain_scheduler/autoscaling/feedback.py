@@ -7,6 +7,8 @@ from coxswain_scheduler.autoscaling.rates import Average
 
 _SLOWNESS_SECONDS = 300.0
 _SLOWEST = 1.5
+_TOLERATED = 1.05
+"""Engines so much slower than their model are as it says: the headroom is for that."""
 _BUDGET_SECONDS = 3600.0
 """Over so long the share of missed objectives is taken."""
 _PRESSURE_PER_SECOND = 0.003 / 60
@@ -30,7 +32,7 @@ class Feedback:
         if measured > 0 and model > 0:
             ratio = min(_SLOWEST, measured / model)
             self._pace += min(1.0, seconds / _SLOWNESS_SECONDS) * (ratio - self._pace)
-            self.slowness = max(1.0, self._pace)
+            self.slowness = max(1.0, self._pace / _TOLERATED)
 
     def missed(self, seen: Observation, *, allowed: float, seconds: float) -> None:
         """Compare the share that missed the objectives with what is `allowed`."""

@@ -12,10 +12,11 @@ from collections import deque
 
 import numpy as np
 
+_MOST = 1.15
+"""Surges go far beyond any headroom worth its price for the whole day: engines that start when they are seen serve
+them sooner than a larger share of idle ones would pay off."""
 _PRIOR_WEIGHT = 60.0
 """The starting factor counts like so many errors."""
-
-
 _LEAST_FACTOR = 0.9
 """An engine over the share of its capacity that is thought usable still keeps the objectives, up to a point."""
 
@@ -24,7 +25,7 @@ class Headroom:
     """The factor by which forecasts are raised, so that no more than `excess` of the load comes on top."""
 
     def __init__(
-        self, *, excess: float, half_life_seconds: float = 6 * 3600.0, start: float = 1.15, most: float = 1.15
+        self, *, excess: float, half_life_seconds: float = 6 * 3600.0, start: float = _MOST, most: float = _MOST
     ) -> None:
         self._excess = excess
         self._half_life = half_life_seconds

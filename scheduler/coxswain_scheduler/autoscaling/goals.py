@@ -43,14 +43,14 @@ class Decision:
     counts: Counts
     now: float
     sequences: float
-    """In flight, as they would be on engines at capacity."""
+    """In flight now, had all been started at once on engines at capacity."""
     forecast: float
-    """The most of them within the start-up time."""
+    """When an engine asked for now is ready."""
     headroom: float
     slowness: float
-    """Measured time of a token over the cost model's, at least 1."""
+    """How much slower engines are than the cost model says, beyond what is tolerated; at least 1."""
     pressure: float
-    """Share added while requests are late."""
+    """Share added, instead of the headroom where it is more, while too many requests miss their objectives."""
     capacity: Capacity
     rule: str
 
@@ -58,7 +58,7 @@ class Decision:
         """One line."""
         return (
             f"{self.now:.0f} s: {self.counts}, {self.rule}: {self.sequences:.0f} sequences now, {self.forecast:.0f}"
-            f" forecast x {self.headroom:.2f} headroom x {self.slowness:.2f} slowness"
-            f" x {1 + self.pressure:.2f} pressure, {self.capacity.sequences:.1f} per engine"
+            f" forecast x {max(self.headroom, 1 + self.pressure):.2f} (headroom {self.headroom:.2f}, pressure"
+            f" {1 + self.pressure:.2f}) x {self.slowness:.2f} slowness, {self.capacity.sequences:.1f} per engine"
             f" at {1000 * self.capacity.token_seconds:.1f} ms a token"
         )
