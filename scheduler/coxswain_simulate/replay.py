@@ -63,7 +63,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Parser]) -> None:
     )
     group.add_argument("--ttft", type=read_by(quantities.seconds), default=2.0, metavar="TIME", help="first token (2s)")
     group.add_argument("--itl", type=read_by(quantities.seconds), default=0.05, metavar="TIME", help="mean gap (50ms)")
-    group.add_argument("--policy", default="round-robin", metavar="NAME", help="NAME[:option=value,…]; list names them")
+    group.add_argument("--policy", default="coxswain", metavar="NAME", help="NAME[:option=value,…]; list names them")
     group = parser.add_argument_group("results")
     group.add_argument("--json", type=Path, metavar="OUT", help="write all figures there; - is standard output")
     group.add_argument("--plot", type=Path, metavar="DIR", help="draw pictures and a page there")

@@ -120,8 +120,8 @@ def test_runs_are_drawn(minutes: Path, tmp_path: Path) -> None:
     page = (tmp_path / "report" / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 4
     assert 'src="http' not in page
-    assert "round-robin ×2" in page
-    assert "round-robin ×8" in page
+    assert "coxswain ×2" in page
+    assert "coxswain ×8" in page
 
 
 def test_a_run_with_one_request_is_drawn_too(tmp_path: Path) -> None:
