@@ -36,8 +36,10 @@ _HOLD = 0.5
 """A larger load that was expected counts for this share of the start-up time."""
 _WARM_UP_SECONDS = 300.0
 """So long it only adds to the engines that it found: it does not know how long answers get."""
+_AFTERMATH_SECONDS = 900.0
+"""So long after engines were too few for the demand, missed objectives do not say that the forecast is wrong."""
 _TINY = 1e-9
-_EXCESS_SHARE = 0.15
+_EXCESS_SHARE = 0.12
 """Of the requests that may miss their objectives: what the headroom leaves to come on top of forecasts. The rest is for
 surges that no headroom worth its price holds."""
 
@@ -56,6 +58,7 @@ class Autoscaler:
         self._now = 0.0
         self._found: tuple[float, Counts] | None = None
         self._busy_at = 0.0
+        self._short_at = -_AFTERMATH_SECONDS
         self._capacity = self._per_engine()
         self._wanted: deque[tuple[float, float]] = deque()
         """(when, engines' worth of load that was forecast), as far back as `_held` looks."""
@@ -140,7 +143,9 @@ class Autoscaler:
             model = decode_step(self.shape, mix, each) if goals.split else token_seconds(self.shape, mix, each)
             self._feedback.pace(measured=self._demand.rates.token_seconds, model=model, seconds=seconds)
         sequences = self._demand.current(self._capacity.token_seconds)
-        if sequences <= engines * self._capacity.sequences:
+        if sequences > engines * self._capacity.sequences:
+            self._short_at = seen.now
+        elif seen.now - self._short_at > _AFTERMATH_SECONDS:
             self._feedback.missed(seen, allowed=1 - goals.attainment, seconds=seconds)
 
     # Counts

@@ -16,7 +16,7 @@ Array = npt.NDArray[np.float64]
 EDGES: Array = np.concatenate([[0.0], 2.0 ** np.arange(3, 17.01, 0.25)])
 """Borders of the length classes, in tokens."""
 _WIDTHS = np.diff(EDGES)
-_RECENT_HALF_LIFE = 300.0
+_RECENT_HALF_LIFE = 120.0
 _LONG_HALF_LIFE = 4 * 3600.0
 _SHRINK_ENDS = 4.0
 """Long-run ends that the recent counts are mixed with in each class."""

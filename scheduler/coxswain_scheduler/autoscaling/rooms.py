@@ -19,6 +19,8 @@ _LAST_SHARE = 0.2
 """Of the TTFT objective: for the step under way in the engine, and for the prompts before it there."""
 _STEP_FULL = 0.94
 """Share of the inter-token objective that a decode step may take."""
+_FULL_FOR_LATE = 0.85
+"""Fullness up to which an engine is given requests that are late already, so that those who come next find room."""
 
 
 class Load(NamedTuple):
@@ -107,8 +109,8 @@ class Rooms:
     def _drain(self) -> None:
         while self._fresh and self._is_late(self._fresh[0]):
             self._late.append(self._fresh.popleft())
-        for queue in (self._fresh, self._late):
-            while queue and self._loads and self._dispatch(queue[0]):
+        for queue, full in ((self._fresh, 1.0), (self._late, _FULL_FOR_LATE)):
+            while queue and self._loads and self._dispatch(queue[0], full):
                 queue.popleft()
 
     def _is_late(self, request: Request) -> bool:
@@ -120,13 +122,13 @@ class Rooms:
         tokens = request.prompt_tokens
         return waited + timing.seconds(Work(tokens, tokens * (tokens + 1) // 2)) > (1.0 - _LAST_SHARE) * ttft
 
-    def _dispatch(self, request: Request) -> bool:
+    def _dispatch(self, request: Request, full: float) -> bool:
         """To the least full engine, if it is not too full with this request, or empty."""
         chosen = min(self._loads, key=self._loads.__getitem__)
         engine, now = self._cluster.engines[chosen], self._loads[chosen]
         blocks = -(-(request.prompt_tokens + request.emitted) // engine.block_size)
         then = self._load(engine, now.sequences + 1, now.blocks + blocks)
-        if then.fullness > 1.0 and now.sequences:
+        if then.fullness > full and now.sequences:
             return False
         self._loads[chosen] = then
         request.note = f"engine {chosen}: least full of {len(self._loads)}, {now.fullness:.0%} before"
