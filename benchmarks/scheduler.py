@@ -64,7 +64,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="where --micro writes its rows")
     parser.add_argument("--tuning", action="store_true", help="only try other options of our policy on other traces")
     parser.add_argument("--quick", action="store_true", help="one seed and few rows")
-    parser.add_argument("--brief", action="store_true", help="fewer speed-ups, and two seeds for the baselines")
+    parser.add_argument("--brief", action="store_true", help="fewer speed-ups and seeds")
     parser.add_argument("--fresh", action="store_true", help="forget earlier runs of the same code")
     parser.add_argument("--python", type=Path, help="an interpreter that can import Dynamo's wheels")
     parser.add_argument("--no-dynamo", action="store_true", help="leave Dynamo's own rows out")
@@ -95,7 +95,9 @@ def _compared(runner: Runner, reasons: Sequence[str], options: argparse.Namespac
     with runner.console.status("dispatch and pairing"):
         found.micro = _micro(options)
     with runner.console.status("simulator speed"):
-        for known in speed.measure(runner.python, runner.folder, repeats=1 if quick else speed.REPEATS):
+        for known in speed.measure(
+            runner.python, runner.folder, repeats=1 if quick or options.brief else speed.REPEATS
+        ):
             found.speed = known
     return found
 

@@ -118,7 +118,7 @@ def _head(found: Findings, data: str) -> str:
 
 Written by `{found.command}` on {found.began:%Y-%m-%d} in {lasted:.0f} minutes. {hardware()}, {found.load:.1f} at the
 start; {", ".join(f"{name} {known}" for name, known in _versions().items())}. Two simulations ran at a time, but for
-speed and for dispatch. Figures are means over seeds {seeds} (with `--brief`, the first two for the baselines), ± is the
+speed and for dispatch. Figures are means over seeds {seeds} (with `--brief`, the first for the baselines), ± is the
 95 % interval. Raw data: [{data}]({data}).
 {missing}{left}
 {_RULES}
