@@ -105,7 +105,8 @@ replays the same traces. Policies run with their default options, as `coxswain-s
 which may not have more than the eight engines. *Best split*: the number of prefill engines, of those tried (4, 5 and 6;
 with `--brief` 4 and 5), that was best on the first seed at that speed-up: hindsight that ours has not been given.
 *Feasible*: alone on idle engines with an infinite shared cache its first token is in time. *Bound*: what no policy can
-exceed (`docs/simulator.md`). Shed is not good. Percentiles of TTFT and of the mean time between tokens are of what was served."""
+exceed (`docs/simulator.md`). Shed is not good. Percentiles of TTFT and of the mean time between
+tokens are of what was served."""
 
 
 def _head(found: Findings, data: str) -> str:
