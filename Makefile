@@ -7,7 +7,7 @@ NODES ?= 3
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all faults kube lint format bench bench-scheduler generate lock cluster-up cluster-down clean
+.PHONY: help setup demo test test-kernels test-all faults kube lint format bench bench-scheduler generate lock cluster-up cluster-down clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -21,8 +21,13 @@ setup: .venv/.installed  ## Install the Python packages into .venv (the other ta
 demo: setup  ## Kill a node under twenty streams on a real local Kubernetes (KEEP=1 leaves it running)
 	$(BIN)/python -m e2e.demo $(if $(KEEP),--keep)
 
-test: setup kube  ## The everyday suite: unit, API server, local cluster (those on the cluster need root)
+test: setup kube test-kernels  ## The everyday suite: unit, API server, local cluster (those on the cluster need root)
 	$(BIN)/python -m pytest -m "not faults" $(ARGS)
+
+test-kernels: setup  ## Interpret the GPU kernels, compile them for every target, check docs/kernels.md (WRITE=1: write it)
+	@mkdir -p build
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels/interpreted --kernel-outcomes build/kernel-outcomes.json
+	$(BIN)/python -m coxswain_kernels.gate --outcomes build/kernel-outcomes.json $(if $(WRITE),,--check)
 
 faults: setup kube  ## The long suite: every kind of failure under traffic on the local cluster
 	$(BIN)/python -m pytest -m faults $(ARGS)

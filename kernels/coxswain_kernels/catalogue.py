@@ -1,0 +1,11 @@
+"""Every operation that has a kernel."""
+
+from __future__ import annotations
+
+from coxswain_kernels import rms_norm, silu_mul
+from coxswain_kernels.plans import Operation
+
+OPERATIONS: tuple[Operation, ...] = (
+    rms_norm.OPERATION,
+    silu_mul.OPERATION,
+)

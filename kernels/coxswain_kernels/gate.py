@@ -1,0 +1,117 @@
+"""Compiles every plan for every target, says what must not be shipped, and writes the table of kernels.
+
+    python -m coxswain_kernels.gate --outcomes FILE [--check] [--operation NAME]
+
+`FILE` is what the interpreted tests wrote with `--kernel-outcomes`. Exits with 1 where a kernel fails, or where, with
+`--check`, the table is not up to date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from rich.progress import track
+
+from coxswain_kernels.catalogue import OPERATIONS
+from coxswain_kernels.compiling import TARGETS, Binary, Target, compile_plan
+from coxswain_kernels.plans import Operation, Plan
+from coxswain_kernels.table import Cell, Row, render
+
+TABLE = Path(__file__).parents[2] / "docs" / "kernels.md"
+Job = tuple[Operation, int, int]
+"""An operation, and the places of a plan and of a target."""
+
+
+def main() -> int:
+    """See the module."""
+    options = _options()
+    operations = [one for one in OPERATIONS if options.operation in (None, one.name)]
+    outcomes = json.loads(options.outcomes.read_text())
+    rows = list(_rows(operations, outcomes, processes=options.processes))
+    wrong = [line for row in rows for line in row.wrong()]
+    for line in wrong:
+        print(line, file=sys.stderr)
+    text = render(rows)
+    if wrong:
+        return 1
+    if not options.check and options.operation is None:
+        TABLE.write_text(text)
+    elif options.operation is None and TABLE.read_text() != text:
+        print("docs/kernels.md is not up to date: run `make test-kernels WRITE=1`", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m coxswain_kernels.gate", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--outcomes", type=Path, required=True, help="written by the interpreted tests")
+    parser.add_argument("--check", action="store_true", help="compare with docs/kernels.md instead of writing it")
+    parser.add_argument(
+        "--operation", choices=[one.name for one in OPERATIONS], help="this one only, and write nothing"
+    )
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    return parser.parse_args()
+
+
+def _rows(
+    operations: Iterable[Operation], outcomes: Mapping[str, Mapping[str, list[str]]], *, processes: int
+) -> Iterable[Row]:
+    jobs = [
+        (operation, plan, target)
+        for operation in operations
+        for plan in range(len(operation.plans()))
+        for target in range(len(TARGETS))
+    ]
+    names = [(operation.name, plan, target) for operation, plan, target in jobs]
+    with ProcessPoolExecutor(processes) as pool:
+        done = track(pool.map(_compile, names), "compiling kernels", total=len(jobs))
+        cells = dict(zip(names, done, strict=True))
+    for operation in operations:
+        plans = operation.plans()
+        yield Row(
+            operation=operation,
+            parity=outcomes.get(operation.name, {}).get("parity", []),
+            invariant=outcomes.get(operation.name, {}).get("invariant", []),
+            plans=plans,
+            cells=tuple(
+                tuple(cells[operation.name, plan, target] for target in range(len(TARGETS)))
+                for plan in range(len(plans))
+            ),
+        )
+
+
+def _compile(job: tuple[str, int, int]) -> Cell:
+    """In a process of its own, to which a name goes more easily than a kernel."""
+    name, place, at = job
+    operation = next(one for one in OPERATIONS if one.name == name)
+    plan, target = operation.plans()[place], TARGETS[at]
+    note = plan.notes.get(target.name, "")
+    if note.startswith("unsupported"):
+        return Cell(note=note)
+    try:
+        binary = compile_plan(plan, target)
+    except Exception as error:  # whatever the compiler raises is the finding
+        return Cell(note=note, wrong=f"does not compile: {str(error).strip().splitlines()[-1][:200]}")
+    return Cell(binary, note, wrong="; ".join(_faults(plan, target, binary)))
+
+
+def _faults(plan: Plan, target: Target, binary: Binary) -> Iterable[str]:
+    if binary.spilled_bytes:
+        yield f"spills {binary.spilled_bytes} bytes"
+    if binary.shared_bytes > target.shared_bytes:
+        yield f"wants {binary.shared_bytes} bytes of shared memory, has {target.shared_bytes}"
+    if plan.tensor_cores and not binary.matrix_instruction:
+        yield "has no instruction that multiplies matrices"
+    fixed = {one.name for one in plan.kernel.params if one.do_not_specialize}
+    if specialised := plan.batch - fixed:
+        yield f"compiles in what depends on the batch: {', '.join(sorted(specialised))}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
