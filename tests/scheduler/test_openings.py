@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coxswain_scheduler import prefilling
 from coxswain_scheduler.costs.polynomial import PolynomialTiming
 from coxswain_scheduler.openings import Openings
-from coxswain_scheduler.prefilling import Choice, Prefilling
+from coxswain_scheduler.prefilling import Choice, Choosing, Seats
 from coxswain_scheduler.queueing import Job
 from tests.policies.conftest import DECODE, PREFILL
 from tests.policies.fleet import BLOCK, Ask, Fleet
@@ -67,21 +66,27 @@ def test_nothing_is_lost_where_few_hold_the_prefix(
     pending: list[int], passed: float, tokens: int, held: dict[int, int], deadline: float
 ) -> None:
     """The engines are alike and only prefill, so the best is one of those that hold most or are ready first."""
-    costs = []
-    for few in (24, SEATS):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(prefilling, "_FEW", few)
-            costs.append(_least_cost(pending, passed, tokens, held, deadline))
-    assert costs[0] == costs[1]
+    few, many = (_least_cost(pending, passed, tokens, held, deadline, few=few) for few in (SEATS, 24))
+    assert few == many
 
 
-def _least_cost(pending: list[int], passed: float, tokens: int, held: dict[int, int], deadline: float) -> float:
+def _least_cost(
+    pending: list[int], passed: float, tokens: int, held: dict[int, int], deadline: float, *, few: int
+) -> float:
     fleet = Fleet(PolynomialTiming(PREFILL, DECODE, 1_048_576), SEATS)
     for body, count in zip(fleet.bodies.values(), pending, strict=True):
         body.asks, body.running = ([Ask(-1, count)], 1) if count else ([], 0)
-    seats = Prefilling(
-        fleet, patience=0.25, fill=4096, stall=5.0, pace=0.85, spare=lambda one: one.free_blocks, urgent=lambda _: 0
+    seats = Seats(
+        fleet,
+        patience=0.25,
+        fill=4096,
+        stall=5.0,
+        pace=0.85,
+        spare=lambda one: one.free_blocks,
+        urgent=lambda _: 0,
+        few=few,
     )
+    choosing = Choosing(fleet, seats, patience=0.25)
     for body in fleet.bodies.values():
         seats.refresh(seats.add(body))
     fleet.now += passed
@@ -89,8 +94,8 @@ def _least_cost(pending: list[int], passed: float, tokens: int, held: dict[int, 
     deepest = sorted(held, key=lambda engine: -held[engine])
     fleet.held[1] = {engine: min(held[engine], (tokens - 1) // BLOCK) * BLOCK for engine in deepest}
     job = Job(ask, deadline=passed + deadline)
-    seats.look(job)
-    if seats.choose(job, alone=True) is None:
+    choosing.look(job)
+    if choosing.choose(job, alone=True) is None:
         return job.cost
     assert isinstance(job.decision, Choice)
     return min(candidate.cost for candidate in job.decision.candidates)

@@ -1,0 +1,41 @@
+"""Why a prompt is computed where it is: figures when it is chosen, words when they are read."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Candidate(NamedTuple):
+    """One engine that was considered, in seconds and tokens."""
+
+    engine: int
+    cached: int
+    wait: float
+    prefill: float
+    step: float
+    cost: float
+
+
+class Choice(NamedTuple):
+    """Why a prompt is computed where it is. Worded when it is read."""
+
+    rule: str
+    prompt: int
+    chosen: int
+    considered: list[float]
+    """The figures of one candidate after the other: not an object each, for these would be many."""
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """Who was considered."""
+        figures = iter(self.considered)
+        rows = zip(*[figures] * len(Candidate._fields), strict=True)
+        return [Candidate(int(engine), int(cached), *seconds) for engine, cached, *seconds in rows]
+
+    def __str__(self) -> str:
+        looks = "; ".join(
+            f"engine {each.engine}: TTFT {each.wait + each.prefill:.3f} s (wait {each.wait:.3f}, {each.cached} of"
+            f" {self.prompt} tokens cached), step {each.step * 1e3:.1f} ms, cost {each.cost:.3f}"
+            for each in self.candidates
+        )
+        return f"engine {self.chosen} by {self.rule}: {looks}"

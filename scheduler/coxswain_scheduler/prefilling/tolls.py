@@ -1,0 +1,77 @@
+"""What a prompt costs beside its prefill and its wait: the decodes of the engine, and what its cache forgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from coxswain_scheduler.prefilling.seat import Seat
+
+_DISTURBANCE = 0.1
+"""What stalling another request for a second costs, in seconds of prefill."""
+_SPREAD, _HASTE = 5.0, 100.0
+"""What a slower decode step costs, in steps; for a high priority."""
+_FULLNESS = 0.3
+"""What a full KV memory costs, in seconds of prefill: those in it are soon preempted."""
+_CROWDING = 0.5
+"""What it costs to decode beside a request of a high priority, for others, in seconds of prefill."""
+_WEAR = 0.25
+"""What computing a prompt costs, in its own seconds, where twice as much is computed as elsewhere: the cache of such an
+engine forgets twice as soon, so what it evicts is twice as young."""
+_USUAL = 0.4
+"""Seconds of a prefill by which seats are listed: what they cost another."""
+_RENORMALISE = 1e100
+
+
+class Tolls:
+    """What seats cost, in seconds of prefill."""
+
+    def __init__(self, *, patience: float, urgent: Callable[[int], int]) -> None:
+        """`urgent`: how many requests of a high priority decode on an engine."""
+        self._patience = patience
+        self._urgent = urgent
+        self._seats: dict[int, Seat] = {}
+        self._memory = 0
+        self._weight = 1.0
+        """Of a token that is computed now: it doubles each time the fleet's memory has been computed twice over."""
+        self._fair = 0.0
+        """1 / the mean of all seats' `overwrites`."""
+
+    def add(self, seat: Seat) -> None:
+        """A seat more, and its cache."""
+        self._seats[seat.id] = seat
+        self._memory += seat.engine.total_blocks * seat.engine.block_size
+
+    def drop(self, engine: int) -> None:
+        """A seat less."""
+        self._seats.pop(engine, None)
+
+    def toll(self, seat: Seat, seconds: float, *, urgent: bool) -> float:
+        """What the decodes there cost the request (of a high priority if `urgent`), and it them."""
+        toll = _DISTURBANCE * seat.decoding * seconds + _FULLNESS * seat.used
+        if urgent:
+            return self._patience * (toll + _HASTE * seat.step)
+        return self._patience * (toll + _SPREAD * seat.step + _CROWDING * self._urgent(seat.id))
+
+    def wear(self, seat: Seat, seconds: float) -> float:
+        """What a prefill costs its cache, against the mean."""
+        if not self._fair:
+            return 0.0
+        return _WEAR * seconds * (seat.overwrites * self._fair - 1.0)
+
+    def usual(self, seat: Seat) -> float:
+        """What it costs a usual prompt."""
+        return self.toll(seat, _USUAL, urgent=False) + _WEAR * _USUAL * seat.overwrites * self._fair
+
+    def computed(self, seat: Seat, tokens: int) -> None:
+        """So many tokens are computed there, and overwrite as many."""
+        seat.overwrites += tokens * self._weight
+        self._weight *= 2.0 ** (2.0 * tokens / self._memory)
+        if self._weight > _RENORMALISE:
+            for each in self._seats.values():
+                each.overwrites /= self._weight
+            self._fair, self._weight = 0.0, 1.0
+        if not self._fair:
+            total = sum(each.overwrites for each in self._seats.values())
+        else:
+            total = len(self._seats) / self._fair + tokens * self._weight
+        self._fair = len(self._seats) / total if total else 0.0
