@@ -56,7 +56,8 @@ class Document:
         # JSON is parsed as such although it is YAML nearly always: "nearly" is about numbers such as 5e-05.
         if self._text.lstrip().startswith("{"):
             return json.loads(self._text, object_pairs_hook=_unrepeated)
-        _refuse_repeated(yaml.compose(self._text, Loader=yaml.SafeLoader))
+        for name, line in _repeated(yaml.compose(self._text, Loader=yaml.SafeLoader)):
+            raise InputError.at(self.path, line, f"{name} is there twice")
         return yaml.safe_load(self._text)
 
     def _line(self, field: tuple[int | str, ...]) -> int:
@@ -84,13 +85,21 @@ def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _refuse_repeated(node: yaml.Node | None) -> None:
-    names: set[int | str] = set()
-    for name, line, child in _children(node):
-        if name in names:
-            raise ValueError(f"{name} is there twice, the second time in line {line}")
-        names.add(name)
-        _refuse_repeated(child)
+def _repeated(root: yaml.Node | None) -> Iterator[tuple[int | str, int]]:
+    """Names that are in their mapping already, with their lines.
+
+    Each node is looked at once, though aliases may lead to it often, or in circles.
+    """
+    queue, known = [root], {id(root)}
+    while queue:
+        names: set[int | str] = set()
+        for name, line, child in _children(queue.pop()):
+            if name in names:
+                yield name, line
+            names.add(name)
+            if id(child) not in known:
+                known.add(id(child))
+                queue.append(child)
 
 
 def _children(node: yaml.Node | None) -> Iterator[tuple[int | str, int, yaml.Node]]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from coxswain_scheduler.simulator.setup import Fault
 from coxswain_simulate import quantities
-from coxswain_simulate.errors import InputError
+from coxswain_simulate.documents import Document
 
 
 def _text(value: Any) -> Any:
@@ -140,68 +138,4 @@ class Scenario(_Model):
 
 def read_scenario(path: Path) -> Scenario:
     """The scenario in a file. Raises InputError that names file, line and field."""
-    try:
-        text = path.read_text("utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
-    except OSError as error:
-        raise InputError.at(path, None, f"cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError.at(path, 1, "is not UTF-8 text") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise InputError.at(
-            path, mark.line + 1 if mark else 1, f"is not YAML: {error.problem or error.context}"
-        ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError.at(path, 1, f"is not YAML: {error}") from None
-    if root is None:
-        raise InputError.at(path, 1, "is empty")
-    _refuse_repeated_keys(path, root)
-    try:
-        return Scenario.model_validate(document)
-    except ValidationError as errors:
-        first = errors.errors(include_url=False, include_context=False)[0]
-        raise InputError.at(path, _line(root, first["loc"]), _told(first)) from None
-
-
-def _told(error: Mapping[str, Any]) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        message = "there is no such field"
-    field = ".".join(map(str, error["loc"]))
-    return f"{field}: {message}" if field else message
-
-
-def _line(node: yaml.Node, path: tuple[int | str, ...]) -> int:
-    """The line of the innermost part of `path` that is there."""
-    line = int(node.start_mark.line) + 1
-    for step in path:
-        inner = next((pair for pair in _children(node) if pair[0] == step), None)
-        if inner is None:
-            break
-        _, line, node = inner
-    return line
-
-
-def _children(node: yaml.Node) -> Iterator[tuple[int | str, int, yaml.Node]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield str(key.value), int(key.start_mark.line) + 1, value
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield index, int(value.start_mark.line) + 1, value
-
-
-def _refuse_repeated_keys(path: Path, root: yaml.Node) -> None:
-    """Each node is looked at once, though aliases may lead to it often, or in circles."""
-    queue, known = [root], {id(root)}
-    while queue:
-        seen: set[int | str] = set()
-        for key, line, child in _children(queue.pop()):
-            if key in seen:
-                raise InputError.at(path, line, f"{key}: is there twice")
-            seen.add(key)
-            if id(child) not in known:
-                known.add(id(child))
-                queue.append(child)
+    return Document(path).checked(Scenario)

@@ -177,7 +177,7 @@ def test_a_wrong_file_gets_one_line_with_its_field(
         ("a: [", "is not YAML"),
         ("[1, 2]", "holds no fields"),
         ('{"gpu_info": 1, "gpu_info": 2}', "gpu_info is there twice"),
-        ("rate: 1\nrate: 2", "rate is there twice, the second time in line 2"),
+        ("rate: 1\nrate: 2", ":2: rate is there twice"),
         ("rate: 1", "objectives: Field required"),
     ],
 )

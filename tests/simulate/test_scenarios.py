@@ -37,7 +37,7 @@ def test_units_become_seconds_and_bytes() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "field"),
     [
-        ("", 1, "empty"),
+        ("", 1, "no fields"),
         ("[1, 2]", 1, ""),
         ("tenants:\n  - name: a\n    share: 10%\n   share: 3\n", 4, "YAML"),
         ("faults: []\nfaults: []\n", 2, "faults"),
@@ -60,7 +60,7 @@ def test_units_become_seconds_and_bytes() -> None:
         ("tenants:\n  - {name: a, share: 5%}\n  - {name: a, share: 5%}\n", 1, "same name"),
         ("tenants:\n  - name: a\n    share: 5%\n    workflows: {stages: 1}\n", 4, "stages"),
         ("a: &a [*a]\n", 1, ""),
-        ("a: \x07\n", 1, "YAML"),
+        ("a: \x07\n", 1, "character"),
     ],
 )
 def test_a_wrong_scenario_gets_one_line(tmp_path: Path, text: str, line: int, field: str) -> None:
