@@ -40,6 +40,8 @@ class LiveCluster:
     kv_bytes_per_token = 0
     link_bytes_per_second = 0.0
     """Engines cannot hand KV to each other: a request decodes where it was prefilled."""
+    can_pause = False
+    """What an engine was given it computes: batch work is held back before it is sent, not after."""
 
     def __init__(
         self,

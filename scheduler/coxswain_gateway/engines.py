@@ -17,10 +17,9 @@ class LiveRequest:
 
     __slots__ = (
         "arrival", "by_size", "cached", "engine", "generation", "hashes", "held", "id", "note", "over", "places",
-        "prompt_tokens", "since",
+        "priority", "prompt_tokens", "since",
     )  # fmt: skip
 
-    priority = 0
     deadline: float | None = None
     tenant = ""
     workflow = ""
@@ -36,6 +35,7 @@ class LiveRequest:
         self.id = id
         self.generation = generation
         self.arrival = generation.created
+        self.priority = generation.priority
         self.prompt_tokens = len(generation.log.prompt)
         self.since = since
         """When the policy was told of it."""

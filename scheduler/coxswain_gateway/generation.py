@@ -22,11 +22,13 @@ class Listener(Protocol):
 class Generation:
     """A token log with its place and its times (seconds, monotonic). It ends exactly once."""
 
-    def __init__(self, log: TokenLog, listener: Listener, *, tokenizer: str, now: float) -> None:
+    def __init__(self, log: TokenLog, listener: Listener, *, tokenizer: str, now: float, priority: int = 0) -> None:
         self.log = log
         self.listener = listener
         self.tokenizer = tokenizer
         """Digest of the tokenizer its ids belong to: they mean nothing to a replica with another one."""
+        self.priority = priority
+        """Higher goes first; below 0 is batch work, which takes what the others leave."""
         self.member: Member | None = None
         self.request: LiveRequest | None = None
         """What the policy knows it as, while it is placed or waits for a place."""

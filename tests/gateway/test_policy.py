@@ -50,6 +50,32 @@ async def test_what_cannot_be_in_time_gets_429_and_a_time_to_come_again(start: S
     assert (await gateway.status()).lost == 0
 
 
+async def test_what_waits_goes_in_the_order_of_vllms_priorities(start: Start, new_replica: NewReplica) -> None:
+    gateway, replica = await stuck(start, new_replica)
+    asked = await queued(gateway, 1)
+    for priority in (1, 0, None, -1, 2, -7):
+        body = {"prompt": [100 + (priority or 0)], "max_tokens": 2, "priority": priority}
+        asked.append(asyncio.create_task(gateway.post("/v1/completions", body)))
+        await gateway.until(lambda: len(gateway.gateway.fleet.cluster.waiting) == len(asked) - 1, what="its queueing")
+    replica.stuck = False
+    assert [status for status, _, _ in await asyncio.gather(*asked)] == [200] * len(asked)
+    assert [request.prompt[0] - 100 for request in replica.submitted[1:]] == [-7, -1, 0, 0, 1, 2]
+
+
+async def test_batch_work_runs_beside_others_whose_objective_is_missed(start: Start, new_replica: NewReplica) -> None:
+    gateway = await start(inter_token_seconds=0.0001)
+    replica = await gateway.add(new_replica("replica-0"))
+    chat = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 300, "priority": 5}
+    batch = asyncio.create_task(gateway.post("/v1/chat/completions", chat))
+    await busy(replica, streams=1, tokens=20)
+    status, body, _ = await gateway.post("/v1/completions", {"prompt": [5, 6], "max_tokens": 100})
+    assert (status, body["usage"]["completion_tokens"]) == (200, 100)
+    assert not batch.done()
+    status, body, _ = await batch
+    assert (status, body["usage"]["completion_tokens"]) == (200, 300)
+    assert (await gateway.status()).replays == 0
+
+
 async def test_without_objectives_nothing_is_refused(start: Start, new_replica: NewReplica) -> None:
     gateway, replica = await stuck(start, new_replica)
     asked = await queued(gateway, 4)

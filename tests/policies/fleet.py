@@ -86,6 +86,7 @@ class Fleet:
         self.leaving: list[int] = []
         self.objectives = objectives or Objectives()
         self.kv_bytes_per_token, self.link_bytes_per_second = 131072, float("inf")
+        self.can_pause = True
         self.held: dict[int, dict[int, int]] = {}
         """Prompt tokens held, by request and engine."""
         self.done: list[tuple[str, int, int | None]] = []

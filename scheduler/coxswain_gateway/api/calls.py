@@ -30,6 +30,8 @@ class Wanted:
     stops: tuple[str, ...] = ()
     include_stop: bool = False
     skip_special: bool = True
+    priority: int = 0
+    """As `Generation.priority`."""
 
 
 class Call:
@@ -99,5 +101,7 @@ class Call:
             stop=lambda generation: self._fleet.streams.stop(generation, outcome="stop"),
         )
         log = TokenLog(f"{self.request_id}.{next(_serials):x}", prompt, sampling)
-        choice.generation = Generation(log, choice, tokenizer=self.text.digest, now=self._fleet.clock())
+        choice.generation = Generation(
+            log, choice, tokenizer=self.text.digest, now=self._fleet.clock(), priority=wanted.priority
+        )
         return choice

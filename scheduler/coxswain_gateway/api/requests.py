@@ -37,6 +37,8 @@ class CommonRequest(msgspec.Struct, kw_only=True):
     frequency_penalty: float | None = None
     repetition_penalty: float | None = None
     seed: int | None = None
+    priority: int | None = None
+    """vLLM's: lower goes earlier, 0 is usual."""
     stop: str | list[str] | None = None
     stop_token_ids: list[int] | None = None
     include_stop_str_in_output: bool | None = None

@@ -30,6 +30,7 @@ def check(ask: CommonRequest) -> None:
     _within(ask.frequency_penalty, "frequency_penalty", -2, 2)
     _within(ask.repetition_penalty, "repetition_penalty", 0, 100, above=True)
     _within(ask.seed, "seed", -(2**63), 2**63 - 1)
+    _within(ask.priority, "priority", -(2**63), 2**63 - 1)
     if isinstance(ask, ChatRequest):
         _within(ask.max_completion_tokens, "max_completion_tokens", 1, math.inf)
         _within(ask.top_logprobs, "top_logprobs", 0, MAX_LOGPROBS)

@@ -163,6 +163,7 @@ class Server:
             stops=ask.stops,
             include_stop=bool(ask.include_stop_str_in_output),
             skip_special=ask.skip_special_tokens is not False,
+            priority=-(ask.priority or 0),
         )
         self._admit(len(prompts) * wanted.n)
         call = Call(request_id=request[_ID_KEY], fleet=self._fleet, text=text)

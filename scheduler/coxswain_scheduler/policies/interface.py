@@ -149,6 +149,10 @@ class Cluster(Protocol):
     def link_bytes_per_second(self) -> float:
         """Between two engines; infinite where transfer is free."""
 
+    @property
+    def can_pause(self) -> bool:
+        """Engines can keep a sequence and compute nothing for it; else `pause` and `resume` must not be called."""
+
     def cached(self, request: Request, engine: int) -> int:
         """Prompt tokens of `request` that `engine` is known (by its KV events) to hold."""
 

@@ -51,6 +51,11 @@ class SimCluster:
         """Between two engines."""
         return self._setup.link_bytes_per_second
 
+    @property
+    def can_pause(self) -> bool:
+        """Its engines can."""
+        return True
+
     def cached(self, request: SimRequest, engine: int) -> int:
         """Prompt tokens that `engine` is known to hold."""
         return self._caches.cached(request, self._fleet.living[engine])

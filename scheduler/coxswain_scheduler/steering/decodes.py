@@ -111,6 +111,8 @@ class Decodes:
             self._move(request, target)
 
     def _relieve(self, engine: Engine) -> None:
+        if not self._cluster.can_pause:
+            return
         pause, resume = self._packing.relieve(engine)
         for request in pause:
             self._packing.paused[request.id] = request
