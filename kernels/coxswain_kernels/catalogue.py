@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from coxswain_kernels import rms_norm, silu_mul
+from coxswain_kernels import linear, rms_norm, silu_mul
 from coxswain_kernels.plans import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
+    linear.OPERATION,
     rms_norm.OPERATION,
     silu_mul.OPERATION,
 )

@@ -26,6 +26,12 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def device() -> str:
+    """Where tensors of the tests are: what the interpreter reads."""
+    return "cpu"
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kernel-outcomes", metavar="FILE", help="write which operations passed, for the table")
 
