@@ -1,22 +1,27 @@
 """What a dispatch and a round of migration pairing cost the thread that makes them.
 
 Dispatch: `Coxswain.arrived` in the gateway's own cluster: it makes a job of the request, looks its prefix up, chooses
-an engine from a short list, and notes what it sent. Prompts are those of Mooncake's conversation trace in its
-order, with the hits that its 512-token ids imply; when it begins anew, its ids are other prompts'. They arrive at
-random, so that some engines prefill, some decode and some idle; what engines report and the policy makes of it happens
-between two arrivals, untimed, so the processor's caches are full of that. What waits in the policy's queue, as all that
-could take it soon is busy, is told apart. Garbage collection is on.
+an engine from a short list, and notes what it sent; the message to the engine is not in it. Prompts are those of
+Mooncake's conversation trace in its order, with the hits that its 512-token ids imply; when it begins anew, its ids are
+other prompts'. They arrive at random, so that some engines prefill, some decode and some idle; what engines report and
+the policy makes of it happens between two arrivals, untimed, so the processor's caches are full of that. What waits in
+the policy's queue, as all that could take it soon is busy, is told apart.
+
+Garbage collection is on, as in a gateway: what is there before the first replica connects is frozen (`gc.freeze`), and
+what comes later is collected.
 
 Pairing: fleets of which a quarter is nearly full or has a prompt that does not fit.
 """
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import random
 import sys
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
@@ -87,7 +92,7 @@ class Scene:
         world = self.world
         world.proceed(world.now + self._rng.expovariate(self._rate))
         asked = Asked(prompt, next(self._numbers), world.now)
-        world.cluster.arrived(asked, world.everywhere)
+        world.arrived(asked)
         return self.policy.taken, asked.member is not None
 
 
@@ -95,16 +100,19 @@ def measure(*, calls: int = CALLS, workers: Sequence[int] = WORKERS, rounds: int
     """All figures, in thread time."""
     prompts = Prompts()
     rows: list[Row] = []
+    gc.freeze()  # as `coxswain_gateway.__main__` does
     for fleet in workers:
         share = calls if fleet == max(workers) else calls // 5
         rows += [*_dispatches(fleet, share, prompts), *_pairings(fleet, rounds)]
+    gc.unfreeze()
     return Section(
         title="Dispatch and pairing",
         workload=(
             f"One request with block hashes ready, from its arrival to its engine, prefix lookup and bookkeeping "
             f"included: {calls:,} on the prompts of Mooncake's conversation trace ({BLOCK}-token blocks) at "
             f"{max(workers):,} workers, a fifth at the others, warm index. One round of pairing: {rounds:,} fleets of "
-            "24 requests an engine, a quarter short of blocks. Thread CPU time, garbage collection on."
+            "24 requests an engine, a quarter short of blocks. Thread CPU time, garbage collection on; what was there at the start is frozen, as in the "
+            "gateway."
         ),
         rows=rows,
     )
@@ -168,8 +176,8 @@ def _percentiles(name: str, taken: NDArray[np.float64]) -> list[Row]:
     return [Row(name=f"{name}_{figure}_us", value=value, unit="us") for figure, value in figures.items()]
 
 
-def _hashes(tokens: int, chunks: Sequence[int], turn: int) -> list[int]:
+def _hashes(tokens: int, chunks: Sequence[int], turn: int) -> Sequence[int]:
     blocks = tokens // BLOCK
     per = _CHUNK // BLOCK
     names = [((turn << 32) + chunk * per + i) * _MIX % 2**64 for chunk in chunks for i in range(per)]
-    return names[:blocks]
+    return array("Q", names[:blocks])

@@ -11,6 +11,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 
 from coxswain_gateway.cluster import LiveCluster
@@ -36,22 +37,29 @@ class Prompt:
     hashes: Sequence[int]
 
 
+class _Nobody:
+    """Listens."""
+
+    def advanced(self) -> None:
+        """See `Listener`."""
+
+
 class Asked(Generation):
     """A generation whose hashes are ready."""
 
     def __init__(self, prompt: Prompt, number: int, now: float) -> None:
         log = TokenLog(str(number), range(prompt.tokens), Sampling(seed=0, max_tokens=256))  # type: ignore[arg-type]
-        super().__init__(log, self, tokenizer="t", now=now)
+        super().__init__(log, _NOBODY, tokenizer="t", now=now)
         self.prompt = prompt
 
-    def advanced(self) -> None:
-        """Nobody listens."""
+
+_NOBODY = _Nobody()
 
 
 class _Cluster(LiveCluster):
-    def _hashes(self, generation: Generation) -> dict[int, list[int]]:
+    def _hashes(self, generation: Generation) -> dict[int, Sequence[int]]:
         assert isinstance(generation, Asked)
-        return {BLOCK: generation.prompt.hashes}  # type: ignore[dict-item]
+        return {BLOCK: generation.prompt.hashes}
 
 
 @dataclass(eq=False)
@@ -90,6 +98,7 @@ class World:
         self._rng = random.Random(seed)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
+        self._submitted: list[tuple[Asked, _Replica]] = []
         self.cluster = _Cluster(
             policy,
             objectives=Objectives(),
@@ -112,19 +121,31 @@ class World:
         while events and events[0][0] <= until:
             self.now, _, happen = heapq.heappop(events)
             happen()
+            self._deliver()
         self.now = until
         self.cluster.tick()
+        self._deliver()
+
+    def arrived(self, asked: Asked) -> None:
+        """A request for any of the replicas."""
+        self.cluster.arrived(asked, self.everywhere)
+        self._deliver()
 
     def _after(self, seconds: float, happen: Callable[[], None]) -> None:
         heapq.heappush(self._events, (self.now + seconds, next(self._order), happen))
 
     def _submit(self, generation: Generation, member: Member) -> None:
+        """On its way: what the replica makes of it comes after the gateway's own part, which may be timed."""
         assert isinstance(generation, Asked)
         generation.member = member
-        replica = self._of[member.key]
-        replica.queue.append(generation)
-        if len(replica.queue) == 1:
-            self._after(_STEP_SECONDS, lambda: self._admit(replica))
+        self._submitted.append((generation, self._of[member.key]))
+
+    def _deliver(self) -> None:
+        for asked, replica in self._submitted:
+            replica.queue.append(asked)
+            if len(replica.queue) == 1:
+                self._after(_STEP_SECONDS, partial(self._admit, replica))
+        self._submitted.clear()
 
     def _refuse(self, generation: Generation, reason: str) -> None:
         self.refused += 1

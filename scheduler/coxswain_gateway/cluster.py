@@ -8,7 +8,8 @@ engine died. Every gateway has a policy of its own; of the others it sees what t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import NoReturn
 
@@ -148,6 +149,7 @@ class LiveCluster:
         if not moves or request.engine is None or request.engine in self.engines:
             self._advance()
             self.policy.ended(request)
+        request.note = None  # it names the request: let both go without the garbage collector
 
     def reported(self, member: Member, load: Load) -> None:
         """The replica's own account of its load, between two steps."""
@@ -297,9 +299,10 @@ class LiveCluster:
         while self._ghosts:
             self.policy.ended(self._ghosts.pop())
 
-    def _hashes(self, generation: Generation) -> dict[int, list[int]]:
-        tokens = (*generation.log.prompt, *generation.log.output)
-        return {size: block_hashes(tokens, block_size=size) for size, mask in sorted(self._masks.items()) if mask}
+    def _hashes(self, generation: Generation) -> dict[int, Sequence[int]]:
+        """By size of block. In arrays, which the garbage collector does not look into."""
+        tokens, sizes = (*generation.log.prompt, *generation.log.output), sorted(self._masks)
+        return {size: array("Q", block_hashes(tokens, block_size=size)) for size in sizes if self._masks[size]}
 
     def _engine(self, request: LiveRequest) -> LiveEngine | None:
         member = request.generation.member

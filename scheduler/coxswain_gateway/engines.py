@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from coxswain_gateway.generation import Generation
 from coxswain_gateway.members import Member
@@ -28,7 +28,7 @@ class LiveRequest:
         self,
         id: int,  # noqa: A002
         generation: Generation,
-        hashes: dict[int, list[int]],
+        hashes: dict[int, Sequence[int]],
         *,
         since: float,
     ) -> None:
@@ -40,7 +40,7 @@ class LiveRequest:
         self.since = since
         """When the policy was told of it."""
         self.by_size = hashes
-        self.hashes = next(iter(hashes.values()), [])
+        self.hashes: Sequence[int] = next(iter(hashes.values()), ())
         self.places: frozenset[int] | None = None
         self.engine: int | None = None
         self.cached = 0
