@@ -44,7 +44,7 @@ def product(
     sums,
     INNER: tl.constexpr,
     EVEN: tl.constexpr,
-):
+) -> tl.tensor:
     """`sums` and the product of x [rows, inner] and weight [inner, columns].
 
     `x_rows` and `weight_columns` are the addresses at which rows and columns begin; EVEN: INNER divides inner.
