@@ -111,8 +111,8 @@ def measure(*, calls: int = CALLS, workers: Sequence[int] = WORKERS, rounds: int
             f"One request with block hashes ready, from its arrival to its engine, prefix lookup and bookkeeping "
             f"included: {calls:,} on the prompts of Mooncake's conversation trace ({BLOCK}-token blocks) at "
             f"{max(workers):,} workers, a fifth at the others, warm index. One round of pairing: {rounds:,} fleets of "
-            "24 requests an engine, a quarter short of blocks. Thread CPU time, garbage collection on; what was there at the start is frozen, as in the "
-            "gateway."
+            "24 requests an engine, a quarter short of blocks. Thread CPU time, garbage collection on; what was there "
+            "at the start is frozen, as in the gateway."
         ),
         rows=rows,
     )

@@ -215,10 +215,12 @@ class LiveCluster:
     def holders(self, request: Request) -> Mapping[int, int]:
         request = _live(request)
         levels: list[tuple[int, int]] = []
+        last, several = request.tokens - 1, len(self._masks) > 1  # the last token is always computed
         for size, hashes in request.by_size.items():
-            most, own = (request.tokens - 1) // size, self._masks[size]
-            levels += [(min(depth, most) * size, mask & own) for depth, mask in self.prefixes.levels(hashes)]
-        if len(self._masks) > 1:
+            most, own = last // size, self._masks[size]
+            for depth, mask in self.prefixes.levels(hashes):
+                levels.append((min(depth, most) * size, mask & own if several else mask))
+        if several:
             levels.sort(reverse=True)
         request.held = Holders(levels, seats=self._seat_of, engines=self._engine_in)
         return request.held

@@ -153,7 +153,8 @@ class LiveEngine:
 
     def sent(self, request: LiveRequest) -> None:
         """A request is on its way to it."""
-        idle = not (self.running or self.waiting)
+        load = self._load
+        idle = not (load.running or load.waiting or self._sent)
         self.requests.append(request)
         self._sent[request.id] = (request, self._step + (1 if idle else 2))
 

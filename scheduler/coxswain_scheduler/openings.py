@@ -13,8 +13,8 @@ from typing import Generic, TypeVar
 
 Seat = TypeVar("Seat")
 
-_READY, _LATER = 3, 1
-"""Seats of a kind that are compared."""
+_READY = 3
+"""Ready seats of a kind that are compared; of the others, one."""
 _Entry = tuple[float, int, float, Seat]
 """Order, name, toll, seat. Names differ, so nothing behind them is compared."""
 
@@ -69,13 +69,16 @@ class Openings(Generic[Seat]):
             self._waiting -= 1
 
     def first(self, now: float) -> list[Seat]:
-        """Of each kind, the best of the ready seats and of the others."""
+        """Of each kind, the best of the ready seats and the first of the others."""
         found: list[Seat] = []
         for kind in self._kinds.values():
-            while kind.later and kind.later[0][0] <= now:
+            later = kind.later
+            while later and later[0][0] <= now:
                 self._pass(kind)
-            found += [entry[3] for entry in kind.ready[:_READY]]
-            found += [entry[3] for entry in kind.later[:_LATER]]
+            for entry in kind.ready[:_READY]:
+                found.append(entry[3])
+            if later:
+                found.append(later[0][3])
         return found
 
     def waits(self, now: float) -> float:

@@ -84,36 +84,38 @@ class PrefixIndex:
         if held is not None:
             self._forget(held, held.blocks)
 
-    def levels(self, hashes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    def levels(self, hashes: Sequence[int]) -> list[tuple[int, int]]:
         """(depth, mask) with falling depth: the engines that hold so many leading blocks and not one more."""
-        holders = self._holders
-        get = holders.get
-        depth, end = 0, len(hashes)
+        get = self._holders.get
+        depth, end, mask = 0, len(hashes), 0
         while depth < end:
             middle = (depth + end + 1) >> 1
-            if hashes[middle - 1] in holders:
-                depth = middle
-            else:
+            found = get(hashes[middle - 1])
+            if found is None:
                 end = middle - 1
-        seen = 0
-        while depth:
-            mask = get(hashes[depth - 1], 0)
-            new = mask & ~seen
-            if new:
-                yield depth, new
+            else:
+                depth, mask = middle, found
+        if not depth:
+            return []
+        levels, seen, widest = [(depth, mask)], mask, get(hashes[0], 0)
+        while mask != widest:
+            depth, mask = self._next(hashes, depth - 1, mask, widest)
+            if new := mask & ~seen:
+                levels.append((depth, new))
                 seen |= new
-            depth = self._next(hashes, depth - 1, mask)
+        return levels
 
-    def _next(self, hashes: Sequence[int], end: int, mask: int) -> int:
-        """The greatest depth up to `end` that others than `mask` hold; 0 if there is none."""
-        get, depth = self._holders.get, 0
+    def _next(self, hashes: Sequence[int], end: int, mask: int, widest: int) -> tuple[int, int]:
+        """The greatest depth up to `end` that others than `mask` hold, and who; `widest` hold the first block."""
+        get, depth, others = self._holders.get, 1, widest
         while depth < end:
             middle = (depth + end + 1) >> 1
-            if get(hashes[middle - 1], 0) != mask:
-                depth = middle
+            found = get(hashes[middle - 1], 0)
+            if found != mask:
+                depth, others = middle, found
             else:
                 end = middle - 1
-        return depth
+        return depth, others
 
     def _forget(self, held: _Held, hashes: Iterable[int]) -> None:
         holders, bit = self._holders, held.bit

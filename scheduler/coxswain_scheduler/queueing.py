@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 
 from coxswain_scheduler.policies.interface import Request
@@ -26,16 +26,22 @@ _DECAY = 0.999
 """By which what was offered and refused in a class fades with each request."""
 
 
+NOTHING: Mapping[int, int] = {}
+"""What is cached of a prompt that nobody has looked for."""
+
+
 class Job:
     """A request on its way to its first token, and what the last look at the engines said."""
 
     __slots__ = (
         "awaits", "cost", "deadline", "decision", "deepest", "hits", "latest", "length_class", "looked", "order",
-        "request", "seconds",
+        "request", "seconds", "tokens",
     )  # fmt: skip
 
     def __init__(self, request: Request, *, deadline: float) -> None:
         self.request = request
+        self.tokens = request.prompt_tokens + request.emitted
+        """To have KV of before the next token; no more come while it waits."""
         self.deadline = deadline
         """When its prefill is to be done."""
         self.seconds = 0.0
@@ -43,9 +49,9 @@ class Job:
         self.latest = deadline
         self.order: tuple[int, float] = (-request.priority, deadline)
         self.length_class = 0
-        self.hits: Mapping[int, int] = {}
+        self.hits = NOTHING
         """Cached tokens by engine, when last looked."""
-        self.deepest: dict[int, int] = {}
+        self.deepest: Sequence[tuple[int, int]] = ()
         """Of many engines, those that held most then, and how much."""
         self.awaits: object = None
         """The seat for which it waits, if it is known, and what it cost there."""
@@ -54,10 +60,9 @@ class Job:
         self.decision: object = None
         """Why it is where it is; worded by `str`."""
 
-    @property
-    def tokens(self) -> int:
-        """To have KV of before the next token."""
-        return self.request.prompt_tokens + self.request.emitted
+    def forget(self) -> None:
+        """It is sent: what the engines held matters no more."""
+        self.hits, self.deepest, self.awaits = NOTHING, (), None
 
     def needs(self, seconds: float) -> None:
         """Its prefill takes so long at best."""
@@ -82,11 +87,14 @@ class LengthClasses:
     def offer(self, tokens: int) -> int:
         """Count a prompt; its class."""
         ascending = self._sorted
-        insort(ascending, tokens)
+        shorter = bisect_left(ascending, tokens)
+        ascending.insert(shorter, tokens)
         self._recent.append(tokens)
         if len(ascending) > _HISTORY:
-            del ascending[bisect_left(ascending, self._recent.popleft())]
-        place = min(CLASSES - 1, bisect_left(ascending, tokens) * CLASSES // len(ascending))
+            oldest = self._recent.popleft()
+            del ascending[bisect_left(ascending, oldest)]
+            shorter -= oldest < tokens
+        place = shorter * CLASSES // len(ascending)
         self._offered[place] = self._offered[place] * _DECAY + 1.0
         self._refused[place] *= _DECAY
         return place

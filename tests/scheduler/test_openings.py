@@ -94,8 +94,8 @@ def _least_cost(
     deepest = sorted(held, key=lambda engine: -held[engine])
     fleet.held[1] = {engine: min(held[engine], (tokens - 1) // BLOCK) * BLOCK for engine in deepest}
     job = Job(ask, deadline=passed + deadline)
-    choosing.look(job)
-    if choosing.choose(job, alone=True) is None:
+    choosing.look(job, fleet.now)
+    if choosing.choose(job, fleet.now, alone=True) is None:
         return job.cost
     assert isinstance(job.decision, Choice)
     return min(candidate.cost for candidate in job.decision.candidates)

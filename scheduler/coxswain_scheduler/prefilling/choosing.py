@@ -34,38 +34,39 @@ class Choosing:
         self._rule = f"least prefill + {patience:g} × wait"
         self.clearing = Clearing()
 
-    def look(self, job: Job) -> None:
+    def look(self, job: Job, now: float) -> None:
         """See what the engines hold of the prompt."""
+        seats, durations = self._seats, self._seats.durations
         job.hits = hits = self._cluster.holders(job.request)
-        job.looked = self._cluster.now
-        tokens, seats, least = job.tokens, self._seats.all, inf
-        durations = self._seats.durations
+        job.looked = now
         job.awaits = None
-        if len(seats) > self._seats.few:
-            job.deepest = self._deepest(hits)
-            hits = job.deepest
-        alike = durations.alike
-        for engine, cached in hits.items():
-            if (seat := seats.get(engine)) is not None:
+        held: Iterable[tuple[int, int]] = hits.items()
+        if len(seats.all) > seats.few:
+            held = job.deepest = self._deepest(hits)
+        tokens, least = job.tokens, inf
+        for engine, cached in held:
+            seat = seats.all.get(engine)
+            if seat is not None:
                 least = min(least, durations.seconds(seat, tokens - cached, cached))
-                if alike and self._seats.many:
+                if durations.alike and seats.many:
                     break  # the others hold less
-        if least == inf or not alike:
+        if least == inf or not durations.alike:
             least = min(least, durations.least(tokens))
         job.needs(least)
 
-    def choose(self, job: Job, *, alone: bool) -> tuple[Seat, float] | None:
-        """The best seat, and its prefill's seconds, if it can begin now; None while it is best to wait.
+    def choose(self, job: Job, now: float, *, alone: bool) -> tuple[Seat, float, int] | None:
+        """The best seat, its prefill's seconds and the tokens that it holds, if it can begin now; None while it is best
+        to wait.
 
         `alone`: the seats only prefill.
         """
-        now, many, urgent = self._cluster.now, self._seats.many, job.request.priority > 0
+        many, urgent = self._seats.many, job.request.priority > 0
         patience, deadline, tokens, places = self._patience, job.deadline, job.tokens, job.request.places
         durations, stalls, tolls = self._seats.durations, self._seats.stalls, self._seats.tolls
         kept = None if self.clearing.is_for(job) else self.clearing.seat
         considered: list[float] = []
-        best, least, chosen, begin = None, inf, 0.0, now
-        for seat, cached in self._candidates(job, now):
+        best, least, chosen, held, begin = None, inf, 0.0, 0, now
+        for seat, cached in self._short_list(job, now) if many else self._all(job):
             if seat is kept or (places is not None and seat.id not in places):
                 continue
             uncached = tokens - cached
@@ -73,12 +74,14 @@ class Choosing:
             if seconds is None:
                 seconds = durations.seconds(seat, uncached, cached)
             start = seat.free_at
-            if not (alone or (many and not seat.earned)):
-                if many:
+            if not alone:
+                if not many:
+                    if seat.looked != now:
+                        stalls.look(seat, now)
+                    start = stalls.start(seat, tokens, seconds, now)
+                elif seat.earned:
                     stalls.earn(seat, now)
-                elif seat.looked != now:
-                    stalls.look(seat, now)
-                start = stalls.start(seat, tokens, seconds, now)
+                    start = stalls.start(seat, tokens, seconds, now)
             wait = start - now if start > now else 0.0
             cost = seconds + patience * wait + tolls.wear(seat, seconds)
             if seat.decoding and not alone:
@@ -87,14 +90,15 @@ class Choosing:
                 cost += _LATE + now + wait + seconds - deadline
             considered += (seat.id, cached, wait, seconds, seat.step, cost)
             if cost < least:
-                best, least, chosen, begin = seat, cost, seconds, start
-        if best is not None and begin <= now and not best.ready(now):
-            best, chosen = self._instead(best, least, considered, now)
-        if best is None or begin > now or not best.ready(now):
-            job.awaits, job.cost = best, least
-            return None
-        job.decision = Choice(self._rule, tokens, best.id, considered)
-        return best, chosen
+                best, least, chosen, held, begin = seat, cost, seconds, cached, start
+        if best is not None and begin <= now:
+            ready = best.ready(now)
+            found = (best, chosen, held) if ready else self._instead(best, least, considered, now)
+            if found is not None:
+                job.decision = Choice(self._rule, tokens, found[0].id, considered)
+                return found
+        job.awaits, job.cost = best, least
+        return None
 
     def may_suit(self, job: Job, seat: Seat) -> bool:
         """Whether a seat that is ready now may be the best for a job that waits: if it waits for that one, or if it
@@ -106,36 +110,40 @@ class Choosing:
         cost = seconds + tolls.toll(seat, seconds, urgent=job.request.priority > 0)
         return cost + tolls.wear(seat, seconds) < job.cost
 
-    def _instead(self, best: Seat, least: float, considered: list[float], now: float) -> tuple[Seat, float]:
+    def _instead(self, best: Seat, least: float, considered: list[float], now: float) -> tuple[Seat, float, int] | None:
         """Who could begin now, where the wait for the end of the best one's step costs more than to take another."""
         limit = least + self._patience * (best.engine.busy_until - now)
         fields = iter(considered)
         rows = sorted(zip(fields, fields, fields, fields, fields, fields, strict=True), key=_COST)
-        for engine, _, wait, seconds, _, cost in rows:
+        for engine, cached, wait, seconds, _, cost in rows:
             if cost >= limit:
                 break
             seat = self._seats.all[int(engine)]
             if not wait and seat.ready(now):
-                return seat, seconds
-        return best, 0.0
+                return seat, seconds, int(cached)
+        return None
 
-    def _candidates(self, job: Job, now: float) -> Iterable[tuple[Seat, int]]:
-        """Those to compare, and the tokens that they hold."""
-        seats, held = self._seats, job.hits.get
-        if not seats.many:
-            return [(seat, held(key, 0)) for key, seat in seats.open.items()]
-        looks = [(seat, held(seat.id, 0)) for seat in seats.openings.first(now)]
+    def _all(self, job: Job) -> list[tuple[Seat, int]]:
+        """Every open seat, and the tokens that it holds."""
+        held = job.hits.get
+        return [(seat, held(key, 0)) for key, seat in self._seats.open.items()]
+
+    def _short_list(self, job: Job, now: float) -> list[tuple[Seat, int]]:
+        """Of many: those that are or will be ready and those that hold most, with what they hold."""
+        seats, held, looks = self._seats, job.hits.get, []
+        for seat in seats.openings.first(now):
+            looks.append((seat, held(seat.id, 0)))
         # Of equal engines, who holds no more than the first is no better than that one.
         least = looks[0][1] if looks and seats.durations.alike else -1
-        known = [seat.id for seat, _ in looks]
-        for key, cached in job.deepest.items():
-            if cached > least and key in seats.open and key not in known:
-                looks.append((seats.open[key], cached))
+        for key, cached in job.deepest:
+            if cached > least and (deep := seats.open.get(key)) is not None and (deep, cached) not in looks:
+                looks.append((deep, cached))
         return looks
 
-    def _deepest(self, hits: Mapping[int, int]) -> dict[int, int]:
+    def _deepest(self, hits: Mapping[int, int]) -> list[tuple[int, int]]:
         """The open seats that hold most, and how much."""
         seats = self._seats
-        count = _DEEPEST if len(seats.open) == len(seats.all) else _HOLDERS
-        most = hits.most(count) if isinstance(hits, Holders) else list(islice(hits.items(), count))
-        return dict([each for each in most if each[0] in seats.open][:_DEEPEST])
+        if len(seats.open) == len(seats.all):
+            return hits.most(_DEEPEST) if isinstance(hits, Holders) else list(islice(hits.items(), _DEEPEST))
+        most = hits.most(_HOLDERS) if isinstance(hits, Holders) else list(islice(hits.items(), _HOLDERS))
+        return [each for each in most if each[0] in seats.open][:_DEEPEST]

@@ -21,10 +21,10 @@ class Clearing:
         if self._job is not None:
             return
         seats, tokens = list(seats), job.tokens
-        if not seats or any(s.blocks * s.engine.block_size >= tokens or s.looked != now for s in seats):
+        if not seats or any(s.blocks * s.block_size >= tokens or s.looked != now for s in seats):
             return
         most = max(seats, key=lambda seat: seat.blocks)
-        if most.engine.total_blocks * most.engine.block_size >= tokens:
+        if most.engine.total_blocks * most.block_size >= tokens:
             self._job, self.seat = job, most
 
     def release(self, job: Job) -> None:
@@ -46,4 +46,4 @@ class Clearing:
         """The engine, and the blocks that are wanted there."""
         if self._job is None or self.seat is None:
             return None
-        return self.seat.id, -(-self._job.tokens // self.seat.engine.block_size)
+        return self.seat.id, -(-self._job.tokens // self.seat.block_size)

@@ -10,31 +10,36 @@ from coxswain_scheduler.prefilling.seat import Seat
 
 GRAIN_BITS, START_BITS = 6, 12
 """Prompts whose uncached lengths differ by less than 64 tokens, and cached ones by 4,096, count as equal."""
+_PROBES = ((256, 0), (4096, 0), (4096, 60_000))
+_DRIFT = 0.005
+"""Share by which what a cost model says of such prefills (tokens, and cached ones before) may change before what it
+said of others is forgotten."""
 
 
 class Durations:
     """Seconds of prefills by kind of engine. Engines are of one kind when they share a cost model."""
 
     def __init__(self) -> None:
+        self.alike = False
+        """Whether all seats are of one kind."""
         self._kinds: dict[Timing, dict[int, float]] = {}
         self._samples: dict[int, Seat] = {}
         """A seat of each kind."""
-
-    @property
-    def alike(self) -> bool:
-        """Whether all seats are of one kind."""
-        return len(self._samples) == 1
+        self._said: dict[Timing, list[float]] = {}
+        """What models that learn said of the probes when all was forgotten."""
 
     def seat(self, engine: Engine) -> Seat:
         """A new seat, with those of its kind."""
         seat = Seat(engine, self._kinds.setdefault(engine.timing, {}))
         self._samples[id(seat.kind)] = seat
+        self.alike = len(self._samples) == 1
         return seat
 
     def drop(self, gone: Seat, others: Iterable[Seat]) -> None:
         """A seat is gone; these are left."""
         if self._samples[id(gone.kind)] is gone:
             self._samples = {id(seat.kind): seat for seat in others}
+            self.alike = len(self._samples) == 1
 
     def seconds(self, seat: Seat, uncached: int, cached: int) -> float:
         """Of a prefill of so many tokens behind so many cached ones."""
@@ -49,10 +54,18 @@ class Durations:
         return min((self.seconds(seat, tokens, 0) for seat in self._samples.values()), default=0.0)
 
     def relearn(self) -> None:
-        """Engines' cost models have learnt: ask them anew."""
-        for timing, seconds in self._kinds.items():
-            if hasattr(timing, "learn"):
-                seconds.clear()
+        """Forget what cost models have learnt to say otherwise."""
+        for seat in self._samples.values():
+            if hasattr(seat.engine.timing, "learn") and self._has_changed(seat.engine):
+                seat.kind.clear()
+
+    def _has_changed(self, engine: Engine) -> bool:
+        said = self._said.get(engine.timing)
+        says = [_ask(engine, uncached, cached) for uncached, cached in _PROBES]
+        if said is not None and all(abs(a - b) <= _DRIFT * b for a, b in zip(says, said, strict=True)):
+            return False
+        self._said[engine.timing] = says
+        return True
 
 
 def _ask(engine: Engine, uncached: int, cached: int) -> float:

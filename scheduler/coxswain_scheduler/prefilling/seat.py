@@ -9,13 +9,14 @@ class Seat:
     """What was last seen of an engine, in plain figures: they are compared for every prompt."""
 
     __slots__ = (
-        "blocks", "credit", "decoding", "earned", "engine", "free_at", "id", "kind", "looked", "overwrites", "step",
-        "used",
+        "block_size", "blocks", "credit", "decoding", "earned", "engine", "free_at", "id", "kind", "looked",
+        "overwrites", "step", "used",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, kind: dict[int, float]) -> None:
         self.engine = engine
         self.id = engine.id
+        self.block_size = engine.block_size
         self.kind = kind
         """Seconds of a prefill by uncached and cached tokens, shared by engines of one timing (see `Durations`)."""
         self.free_at = 0.0

@@ -82,17 +82,18 @@ class Seats:
                 self._list(each)
             self.many = True
 
-    def given(self, seat: Seat, seconds: float, *, uncached: int, alone: bool) -> None:
+    def given(self, seat: Seat, seconds: float, now: float, *, uncached: int, alone: bool) -> None:
         """It has been given a prompt with so many tokens to compute; `alone`: beside no decodes."""
         self.tolls.computed(seat, uncached)
         if not alone:
             seat.credit -= seconds
             seat.blocks = 0  # it takes no more until its next step
+        free_at = seat.free_at
+        seat.free_at = (free_at if free_at > now else now) + seconds
         if self.many:
-            seat.free_at = max(self._cluster.now, seat.free_at) + seconds
             self.openings.take(seat.id)  # likewise: `refresh` lists it again
         else:
-            seat.free_at = max(self._cluster.now, seat.free_at, seat.engine.busy_until) + seconds
+            seat.free_at = max(now, free_at, seat.engine.busy_until) + seconds
 
     def refresh(self, seat: Seat) -> None:
         """Between two steps: when it will have computed what it has."""

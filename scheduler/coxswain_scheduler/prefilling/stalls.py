@@ -37,18 +37,18 @@ class Stalls:
         seat.used = 1.0 - engine.free_blocks / engine.total_blocks
 
     def earn(self, seat: Seat, now: float) -> None:
-        """Let the time since the last look count."""
-        if seat.earned:
-            seat.credit = min(self._most, seat.credit + (now - seat.looked) * seat.earned)
-            seat.looked = now
+        """Let the time since the last look count, where something decodes."""
+        credit = seat.credit + (now - seat.looked) * seat.earned
+        seat.credit = credit if credit < self._most else self._most
+        seat.looked = now
 
     def start(self, seat: Seat, tokens: int, seconds: float, now: float) -> float:
         """When a prefill of so many tokens and seconds can begin."""
         if not seat.earned:
             return seat.free_at
-        if seat.blocks * seat.engine.block_size < tokens:
+        if seat.blocks * seat.block_size < tokens:
             return now + FULL_SECONDS
-        lacking = min(seconds, self._most) - seat.credit
+        lacking = (seconds if seconds < self._most else self._most) - seat.credit
         if lacking <= 0:
             return seat.free_at
         return max(now, seat.free_at) + min(FULL_SECONDS, lacking / seat.earned)

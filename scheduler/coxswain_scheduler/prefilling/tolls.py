@@ -39,7 +39,7 @@ class Tolls:
     def add(self, seat: Seat) -> None:
         """A seat more, and its cache."""
         self._seats[seat.id] = seat
-        self._memory += seat.engine.total_blocks * seat.engine.block_size
+        self._memory += seat.engine.total_blocks * seat.block_size
 
     def drop(self, engine: int) -> None:
         """A seat less."""

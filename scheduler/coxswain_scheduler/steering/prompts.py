@@ -45,16 +45,19 @@ class Prompts:
         self._demand = demand
         self._look_at = look
         self._reserve = reserve
+        self._ttft, self._inter_token = cluster.objectives.ttft, cluster.objectives.inter_token
 
     def arrived(self, request: Request) -> None:
         """A request to send, to queue or to refuse."""
-        job = self._job(request)
+        now = self._cluster.now
+        request.note = job = Job(request, deadline=self._deadline(request))
+        self._choosing.look(job, now)
         if request.priority < 0:
             self.batch.add(job)
             self.serve_idle()
             return
         job.length_class = self._classes.offer(request.prompt_tokens)
-        if not self._try(job):
+        if not self._try(job, now):
             self.queue.add(job)
             if len(self.queue) > 2:
                 self._thin()
@@ -88,34 +91,32 @@ class Prompts:
 
     def _deadline(self, request: Request) -> float:
         """When its prefill is to be done: what follows is the way of its KV and one decode step."""
-        cluster = self._cluster
-        due = request.arrival + cluster.objectives.ttft
+        due = request.arrival + self._ttft
         if request.deadline is not None:
-            due = min(due, request.deadline - self._packing.answers.mean * cluster.objectives.inter_token)
-        if not self._roles.separate:
-            return due - self._reserve
-        return due - self._reserve - request.prompt_tokens * cluster.kv_bytes_per_token / cluster.link_bytes_per_second
+            due = min(due, request.deadline - self._packing.answers.mean * self._inter_token)
+        due -= self._reserve
+        if self._roles.separate:
+            cluster = self._cluster
+            due -= request.prompt_tokens * cluster.kv_bytes_per_token / cluster.link_bytes_per_second
+        return due
 
-    def _job(self, request: Request) -> Job:
-        request.note = job = Job(request, deadline=self._deadline(request))
-        self._choosing.look(job)
-        return job
-
-    def _try(self, job: Job) -> bool:
+    def _try(self, job: Job, now: float) -> bool:
         """Send a job where it is best, if that can begin now."""
-        found = self._choosing.choose(job, alone=self._roles.separate)
+        found = self._choosing.choose(job, now, alone=self._roles.separate)
         if found is None:
             return False
-        self._send(job, *found)
+        seat, seconds, cached = found
+        self._send(job, seat, seconds, cached, now)
         return True
 
-    def _send(self, job: Job, seat: Seat, seconds: float) -> None:
+    def _send(self, job: Job, seat: Seat, seconds: float, cached: int, now: float) -> None:
         request, separate = job.request, self._roles.separate
+        job.forget()
         self._choosing.clearing.release(job)
         if not separate:
             self._packing.placed(request, seat.id)
-        self._seats.given(seat, seconds, uncached=job.tokens - job.hits.get(seat.id, 0), alone=separate)
-        self._demand.prefill(seconds, self._cluster.now)
+        self._seats.given(seat, seconds, now, uncached=job.tokens - cached, alone=separate)
+        self._demand.prefill(seconds, now)
         self._cluster.dispatch(request, seat.id, hold=separate, rank=job.latest - request.priority * _AHEAD_SECONDS)
 
     def _offer(self, job: Job, seat: Seat | None = None) -> bool:
@@ -123,11 +124,11 @@ class Prompts:
         now = self._cluster.now
         if now - job.looked > _STALE_SECONDS:
             self.queue.remove(job)
-            self._choosing.look(job)
+            self._choosing.look(job, now)
             self.queue.add(job)
         if now + job.seconds > job.deadline and len(self.queue) > 1 and not job.request.emitted:
             self._refuse(job, "it could not be in time any more")
-        elif (seat is None or self._choosing.may_suit(job, seat)) and self._try(job):
+        elif (seat is None or self._choosing.may_suit(job, seat)) and self._try(job, now):
             self.queue.remove(job)
             return True
         elif not (self._roles.separate or self._seats.many):
@@ -145,7 +146,8 @@ class Prompts:
         job = self.batch.next(seat.id)
         cached = self._cluster.cached(job.request, seat.id)
         job.decision = f"engine {seat.id} by its group: {cached} of {job.tokens} tokens cached, and nobody else waits"
-        self._send(job, seat, self._seats.durations.seconds(seat, job.tokens - cached, cached))
+        seconds = self._seats.durations.seconds(seat, job.tokens - cached, cached)
+        self._send(job, seat, seconds, cached, self._cluster.now)
 
     def _thin(self) -> None:
         """Refuse what would make others late."""
