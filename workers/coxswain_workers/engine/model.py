@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from coxswain_kernels.linear import linear
-from coxswain_kernels.rms_norm import rms_norm
-from coxswain_kernels.rotary import rotary, rotary_tables
+from coxswain_kernels.rms_norm import add_rms_norm, rms_norm
+from coxswain_kernels.rotary import rotary_tables
 from coxswain_kernels.silu_mul import silu_mul
 from coxswain_workers.engine.config import ModelConfig
 from coxswain_workers.engine.weights import Weights
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""(layer, query [rows, heads, head_dim], key, value [rows, kv_heads, head_dim]) → [rows, heads x head_dim]."""
+"""(layer, query [rows, heads, head_dim], key, value [rows, kv_heads, head_dim]) → [rows, heads x head_dim]. Query and
+key are not rotated yet: the positions are the caller's too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Projection:
     weight: Tensor
     bias: Tensor | None = None
 
-    def __call__(self, x: Tensor, max_rows: int | None = None) -> Tensor:
-        """[rows, out] of x [rows, in]."""
-        return linear(x, self.weight, self.bias, max_rows=max_rows)
+
+Multiply = Callable[[Tensor, Projection], Tensor]
+"""(x [rows, in], linear layer) → [rows, out]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,34 +58,33 @@ class Model:
     cos: Tensor
     sin: Tensor
 
-    def forward(self, ids: Tensor, positions: Tensor, attend: Attend, *, max_rows: int | None) -> Tensor:
-        """Hidden states [rows, hidden] before the last norm, of ids and positions [rows]."""
+    def forward(self, ids: Tensor, attend: Attend, multiply: Multiply) -> Tensor:
+        """Hidden states [rows, hidden] before the last norm, of ids [rows]."""
         x = self.embedding.index_select(0, ids)
-        cos, sin = self.cos.index_select(0, positions), self.sin.index_select(0, positions)
         eps = self.config.rms_norm_eps
+        normal = rms_norm(x, self.layers[0].attention_norm, eps)
         for number, layer in enumerate(self.layers):
-            qkv = layer.qkv(rms_norm(x, layer.attention_norm, eps), max_rows)
-            query, key, value = self._heads(layer, qkv, cos, sin)
-            x = x + layer.output(attend(number, query, key, value), max_rows)
-            hidden = silu_mul(layer.gate_up(rms_norm(x, layer.mlp_norm, eps), max_rows))
-            x = x + layer.down(hidden, max_rows)
-        return x
+            attended = attend(number, *self._heads(layer, multiply(normal, layer.qkv)))
+            normal = add_rms_norm(multiply(attended, layer.output), x, layer.mlp_norm, eps)
+            down = multiply(silu_mul(multiply(normal, layer.gate_up)), layer.down)
+            if number + 1 < len(self.layers):
+                normal = add_rms_norm(down, x, self.layers[number + 1].attention_norm, eps)
+        return x.add_(down)
 
-    def logits(self, hidden: Tensor, *, max_rows: int | None) -> Tensor:
+    def logits(self, hidden: Tensor, multiply: Multiply) -> Tensor:
         """Logits [rows, vocab] of hidden states [rows, hidden]."""
-        return self.head(rms_norm(hidden, self.norm, self.config.rms_norm_eps), max_rows)
+        return multiply(rms_norm(hidden, self.norm, self.config.rms_norm_eps), self.head)
 
-    def _heads(self, layer: Layer, qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values [rows, heads, head_dim], rotated."""
+    def _heads(self, layer: Layer, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [rows, heads, head_dim]."""
         config = self.config
-        split = qkv.view(qkv.shape[0], -1, config.head_dim)
-        rotating, value = split[:, : config.heads + config.kv_heads], split[:, config.heads + config.kv_heads :]
+        query, key, value = qkv.view(qkv.shape[0], -1, config.head_dim).split_with_sizes(
+            (config.heads, config.kv_heads, config.kv_heads), 1
+        )
         if layer.query_norm is not None and layer.key_norm is not None:
-            query = rms_norm(rotating[:, : config.heads], layer.query_norm, config.rms_norm_eps)
-            key = rms_norm(rotating[:, config.heads :], layer.key_norm, config.rms_norm_eps)
-            rotating = torch.cat((query, key), 1)
-        rotated = rotary(rotating, cos, sin)
-        return rotated[:, : config.heads], rotated[:, config.heads :], value
+            query = rms_norm(query, layer.query_norm, config.rms_norm_eps)
+            key = rms_norm(key, layer.key_norm, config.rms_norm_eps)
+        return query, key, value
 
 
 def load_model(path: Path, config: ModelConfig, *, positions: int, dtype: torch.dtype, device: str) -> Model:

@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from coxswain_kernels.linear import linear
 from coxswain_kernels.paged_attention import Span, Tiles, paged_attention, plan_tiles
+from coxswain_kernels.rotary import rotary
 from coxswain_kernels.span_attention import SpanPlan, plan_span, span_attention
 from coxswain_scheduler.batching import Entry, TokenSequence
-from coxswain_workers.engine.model import Model
+from coxswain_workers.engine.model import Model, Projection
 from coxswain_workers.engine.rows import Rows
 
 
@@ -33,7 +35,8 @@ class Layout(NamedTuple):
     """Where the tokens of a batch go."""
 
     ids: Tensor
-    positions: Tensor
+    cos: Tensor
+    sin: Tensor
     blocks: Tensor
     offsets: Tensor
     plans: list[Tiles | SpanPlan]
@@ -63,6 +66,7 @@ class TorchRunner:
         count = layout.blocks.shape[0]
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            query, key = rotary(query, layout.cos, layout.sin), rotary(key, layout.cos, layout.sin)
             keys, values = self.keys[layer], self.values[layer]
             keys[:, layout.blocks, :, layout.offsets] = key[:count]
             values[:, layout.blocks, layout.offsets] = value[:count].transpose(0, 1)
@@ -71,10 +75,16 @@ class TorchRunner:
                 self._attention(query, keys, values, plan, out)
             return out.view(out.shape[0], -1)
 
-        hidden = self.model.forward(layout.ids, layout.positions, attend, max_rows=arrangement.body.high)
+        def multiply(x: Tensor, projection: Projection) -> Tensor:
+            return linear(x, projection.weight, projection.bias, max_rows=arrangement.body.high)
+
+        def multiply_head(x: Tensor, projection: Projection) -> Tensor:
+            return linear(x, projection.weight, projection.bias, max_rows=arrangement.head.high)
+
+        hidden = self.model.forward(layout.ids, attend, multiply)
         samples = int((layout.samples >= 0).sum())
         chosen = hidden.index_select(0, layout.samples.clamp(min=0))
-        return self.model.logits(chosen, max_rows=arrangement.head.high)[:samples].float()
+        return self.model.logits(chosen, multiply_head)[:samples].float()
 
     def _layout(self, entries: Items[Entry[TokenSequence]]) -> Layout:
         ids: list[int] = []
@@ -95,9 +105,11 @@ class TorchRunner:
                 samples.append(len(ids) - 1)
         spare = self.arrangement.body.padded(len(ids)) - len(ids)
         place = np.array(positions)
+        rows = self._tensor(positions + [0] * spare)
         return Layout(
             ids=self._tensor(ids + [0] * spare),
-            positions=self._tensor(positions + [0] * spare),
+            cos=self.model.cos.index_select(0, rows),
+            sin=self.model.sin.index_select(0, rows),
             blocks=self._tensor(blocks),
             offsets=torch.from_numpy(place % size).to(self._device),
             plans=self._plans(decodes, prefills),

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from coxswain_kernels.linear import linear
 from coxswain_scheduler.batching import Batcher, BlockPool, Entry, Limits, TokenSequence
 from coxswain_workers.engine.model import Model, Projection
 from coxswain_workers.engine.rows import BUCKETS, Rows, safe_rows
@@ -83,7 +84,7 @@ def _distinct(model: Model) -> Iterable[Projection]:
 def _projection_rows(projection: Projection) -> Rows | None:
     generator = torch.Generator().manual_seed(0)
     samples = torch.randn(BUCKETS[-1], projection.weight.shape[0], generator=generator)
-    return safe_rows(projection, samples.to(projection.weight))
+    return safe_rows(lambda x: linear(x, projection.weight, projection.bias), samples.to(projection.weight))
 
 
 def _agrees(seen: dict[tuple[int, ...], Tensor], traced: Iterable[tuple[tuple[int, ...], Tensor]]) -> bool:
