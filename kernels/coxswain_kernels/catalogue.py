@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from coxswain_kernels import grouping, kv_write, linear, rms_norm, silu_mul
+from coxswain_kernels import block_copy, experts, grouping, kv_write, linear, rms_norm, routing, silu_mul
 from coxswain_kernels.plans import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
+    block_copy.OPERATION,
+    experts.OPERATION,
     grouping.OPERATION,
     kv_write.OPERATION,
     linear.OPERATION,
     rms_norm.OPERATION,
+    routing.OPERATION,
     silu_mul.OPERATION,
 )
