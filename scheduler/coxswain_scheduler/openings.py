@@ -15,6 +15,8 @@ Seat = TypeVar("Seat")
 
 _READY = 3
 """Ready seats of a kind that are compared; of the others, one."""
+_NEXT = 12
+"""Ready seats among which one is looked for that holds what most hold."""
 _Entry = tuple[float, int, float, Seat]
 """Order, name, toll, seat. Names differ, so nothing behind them is compared."""
 
@@ -47,6 +49,7 @@ class Openings(Generic[Seat]):
         lists = self._kinds.get(kind)
         if lists is None:
             lists = self._kinds[kind] = _Kind()
+        self._pass(lists, now)
         if ready_at <= now:
             self._ready(lists, (toll, name, toll, seat))
             return
@@ -62,34 +65,42 @@ class Openings(Generic[Seat]):
         if known is None:
             return
         kind, entry, ready = known
-        entries = kind.ready if ready else kind.later
-        del entries[bisect_left(entries, entry)]
         if not ready:
+            del kind.later[bisect_left(kind.later, entry)]
             self._waits -= entry[0]
             self._waiting -= 1
+        elif kind.ready[0] is entry:  # as it is where a prompt was given to the first
+            del kind.ready[0]
+        else:
+            del kind.ready[bisect_left(kind.ready, entry)]
 
     def first(self, now: float) -> list[Seat]:
         """Of each kind, the best of the ready seats and the first of the others."""
         found: list[Seat] = []
         for kind in self._kinds.values():
-            later = kind.later
-            while later and later[0][0] <= now:
-                self._pass(kind)
+            self._pass(kind, now)
             for entry in kind.ready[:_READY]:
                 found.append(entry[3])
-            if later:
-                found.append(later[0][3])
+            if kind.later:
+                found.append(kind.later[0][3])
         return found
+
+    def next(self) -> list[Seat]:
+        """Of each kind, the best ready seats that follow the `first`."""
+        return [entry[3] for kind in self._kinds.values() for entry in kind.ready[_READY:_NEXT]]
 
     def waits(self, now: float) -> float:
         """Seconds until seats are ready, added up."""
         return max(0.0, self._waits - self._waiting * now)
 
-    def _pass(self, kind: _Kind[Seat]) -> None:
-        ready_at, name, toll, seat = kind.later.pop(0)
-        self._waits -= ready_at
-        self._waiting -= 1
-        self._ready(kind, (toll, name, toll, seat))
+    def _pass(self, kind: _Kind[Seat], now: float) -> None:
+        """Let those be ready whose time has come."""
+        later = kind.later
+        while later and later[0][0] <= now:
+            ready_at, name, toll, seat = later.pop(0)
+            self._waits -= ready_at
+            self._waiting -= 1
+            self._ready(kind, (toll, name, toll, seat))
 
     def _ready(self, kind: _Kind[Seat], entry: _Entry[Seat]) -> None:
         insort(kind.ready, entry)

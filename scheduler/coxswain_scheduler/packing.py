@@ -63,13 +63,13 @@ class Packing:
         """By engine: requests placed there, by id."""
         self.paused: dict[int, Request] = {}
         """Batch work that keeps its KV and does not decode, by id."""
-        self._urgent: dict[int, int] = {}
+        self.urgent: dict[int, int] = {}
         """By engine: requests of a priority above the usual."""
 
     def add(self, engine: int) -> None:
         """An engine to place on."""
         self.decoding[engine] = {}
-        self._urgent[engine] = 0
+        self.urgent[engine] = 0
 
     def drop(self, engine: int) -> None:
         """It is gone."""
@@ -79,13 +79,13 @@ class Packing:
     def placed(self, request: Request, engine: int) -> None:
         """The request decodes there from now on."""
         self.decoding[engine][request.id] = request
-        self._urgent[engine] += request.priority > 0
+        self.urgent[engine] += request.priority > 0
 
     def left(self, request: Request, engine: int) -> bool:
         """It has ended there, or gone elsewhere; False when it was not there."""
         if self.decoding.get(engine, {}).pop(request.id, None) is None:
             return False
-        self._urgent[engine] -= request.priority > 0
+        self.urgent[engine] -= request.priority > 0
         self.paused.pop(request.id, None)
         return True
 
@@ -103,7 +103,7 @@ class Packing:
             return -1
         growth = int((count + 1) * self.answers.remaining * _TOGETHER) // engine.block_size + 1
         held = engine.total_blocks - engine.free_blocks + engine.waiting_blocks - beside + blocks
-        share = self._full if priority > 0 or not self._urgent[engine.id] else self._full - self._reserved
+        share = self._full if priority > 0 or not self.urgent[engine.id] else self._full - self._reserved
         left = int(share * engine.total_blocks) - held - growth
         if left < 0:
             return left
@@ -113,10 +113,6 @@ class Packing:
     def spare(self, engine: Engine, *, steps: int) -> int:
         """Blocks that nobody there needs within so many decode steps; negative where there are not enough."""
         return engine.free_blocks - engine.waiting_blocks - (engine.running + 1) * steps // engine.block_size
-
-    def urgent(self, engine: int) -> int:
-        """Requests there of a priority above the usual."""
-        return self._urgent[engine]
 
     def best(self, request: Request, engines: Iterable[Engine]) -> Engine | None:
         """Of the engines that decode already and have room: the fullest; for a high priority the emptiest."""
@@ -134,7 +130,7 @@ class Packing:
 
     def gather(self, engines: Iterable[Engine]) -> list[tuple[Request, Engine]]:
         """Moves that empty the emptiest engine into the others; none while they have no room for all it decodes."""
-        decoders = [engine for engine in engines if self.decoding[engine.id] and not self._urgent[engine.id]]
+        decoders = [engine for engine in engines if self.decoding[engine.id] and not self.urgent[engine.id]]
         if len(decoders) < 2:
             return []
         decoders.sort(key=_held)

@@ -194,11 +194,26 @@ class Holders(Mapping[int, int]):
     def __contains__(self, engine: object) -> bool:
         return isinstance(engine, int) and self.get(engine) is not None
 
-    def most(self, count: int) -> list[tuple[int, int]]:
-        """The first so many, with what they hold."""
+    @property
+    def top(self) -> int:
+        """The most that any holds, those included that do not count."""
+        for tokens, mask in self._levels:
+            if mask:
+                return tokens
+        return 0
+
+    @property
+    def common(self) -> int:
+        """What all hold that hold any."""
+        return self._levels[-1][0] if self._levels else 0
+
+    def most(self, count: int, *, over: int = 0) -> list[tuple[int, int]]:
+        """The first so many of those that hold more than `over`, with what they hold."""
         known = self._engines
         found: list[tuple[int, int]] = []
         for tokens, level in self._levels:
+            if tokens <= over:
+                break
             mask = level
             while mask and len(found) < count:
                 low = mask & -mask

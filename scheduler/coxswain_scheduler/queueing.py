@@ -12,9 +12,10 @@ another, largest first, so that each prefix is computed once (BatchLLM, arXiv 24
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
 
 from coxswain_scheduler.policies.interface import Request
@@ -34,8 +35,8 @@ class Job:
     """A request on its way to its first token, and what the last look at the engines said."""
 
     __slots__ = (
-        "awaits", "cost", "deadline", "decision", "deepest", "hits", "latest", "length_class", "looked", "order",
-        "request", "seconds", "tokens",
+        "awaits", "cost", "deadline", "decision", "hits", "latest", "length_class", "looked", "order", "request",
+        "seconds", "tokens",
     )  # fmt: skip
 
     def __init__(self, request: Request, *, deadline: float) -> None:
@@ -51,8 +52,6 @@ class Job:
         self.length_class = 0
         self.hits = NOTHING
         """Cached tokens by engine, when last looked."""
-        self.deepest: Sequence[tuple[int, int]] = ()
-        """Of many engines, those that held most then, and how much."""
         self.awaits: object = None
         """The seat for which it waits, if it is known, and what it cost there."""
         self.cost = 0.0
@@ -62,7 +61,7 @@ class Job:
 
     def forget(self) -> None:
         """It is sent: what the engines held matters no more."""
-        self.hits, self.deepest, self.awaits = NOTHING, (), None
+        self.hits, self.awaits = NOTHING, None
 
     def needs(self, seconds: float) -> None:
         """Its prefill takes so long at best."""
@@ -80,7 +79,7 @@ class LengthClasses:
     def __init__(self, *, floor: float) -> None:
         self.floor = floor
         self._recent: deque[int] = deque()
-        self._sorted: list[int] = []
+        self._sorted = array("q")
         self._offered = [0.0] * CLASSES
         self._refused = [0.0] * CLASSES
 

@@ -83,7 +83,7 @@ def _least_cost(
         stall=5.0,
         pace=0.85,
         spare=lambda one: one.free_blocks,
-        urgent=lambda _: 0,
+        urgent=dict.fromkeys(range(SEATS), 0),
         few=few,
     )
     choosing = Choosing(fleet, seats, patience=0.25)

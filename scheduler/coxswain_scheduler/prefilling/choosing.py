@@ -36,23 +36,12 @@ class Choosing:
 
     def look(self, job: Job, now: float) -> None:
         """See what the engines hold of the prompt."""
-        seats, durations = self._seats, self._seats.durations
         job.hits = hits = self._cluster.holders(job.request)
-        job.looked = now
-        job.awaits = None
-        held: Iterable[tuple[int, int]] = hits.items()
-        if len(seats.all) > seats.few:
-            held = job.deepest = self._deepest(hits)
-        tokens, least = job.tokens, inf
-        for engine, cached in held:
-            seat = seats.all.get(engine)
-            if seat is not None:
-                least = min(least, durations.seconds(seat, tokens - cached, cached))
-                if durations.alike and seats.many:
-                    break  # the others hold less
-        if least == inf or not durations.alike:
-            least = min(least, durations.least(tokens))
-        job.needs(least)
+        job.looked, job.awaits = now, None
+        if self._seats.many and self._seats.durations.alike and isinstance(hits, Holders):
+            job.needs(self._seats.durations.least(job.tokens - hits.top, hits.top))
+        else:
+            job.needs(self._least(job.tokens, _most(hits, _HOLDERS) if self._seats.many else hits.items()))
 
     def choose(self, job: Job, now: float, *, alone: bool) -> tuple[Seat, float, int] | None:
         """The best seat, its prefill's seconds and the tokens that it holds, if it can begin now; None while it is best
@@ -128,22 +117,47 @@ class Choosing:
         held = job.hits.get
         return [(seat, held(key, 0)) for key, seat in self._seats.open.items()]
 
+    def _least(self, tokens: int, held: Iterable[tuple[int, int]]) -> float:
+        """Seconds of a prefill where that takes least."""
+        seats, durations, least = self._seats.all, self._seats.durations, inf
+        for engine, cached in held:
+            seat = seats.get(engine)
+            if seat is not None:
+                least = min(least, durations.seconds(seat, tokens - cached, cached))
+        if least == inf or not durations.alike:
+            least = min(least, durations.least(tokens))
+        return least
+
     def _short_list(self, job: Job, now: float) -> list[tuple[Seat, int]]:
         """Of many: those that are or will be ready and those that hold most, with what they hold."""
-        seats, held, looks = self._seats, job.hits.get, []
-        for seat in seats.openings.first(now):
-            looks.append((seat, held(seat.id, 0)))
-        # Of equal engines, who holds no more than the first is no better than that one.
-        least = looks[0][1] if looks and seats.durations.alike else -1
-        for key, cached in job.deepest:
-            if cached > least and (deep := seats.open.get(key)) is not None and (deep, cached) not in looks:
-                looks.append((deep, cached))
+        seats, hits = self._seats, job.hits
+        looks = [(seat, hits.get(seat.id, 0)) for seat in seats.openings.first(now)]
+        over = self._ready_holder(hits, looks) if looks and seats.durations.alike else -1
+        left = _DEEPEST
+        for engine, cached in _most(hits, _DEEPEST if len(seats.open) == len(seats.all) else _HOLDERS, over):
+            seat = seats.open.get(engine)
+            if seat is not None and left:
+                left -= 1
+                if (seat, cached) not in looks:
+                    looks.append((seat, cached))
         return looks
 
-    def _deepest(self, hits: Mapping[int, int]) -> list[tuple[int, int]]:
-        """The open seats that hold most, and how much."""
-        seats = self._seats
-        if len(seats.open) == len(seats.all):
-            return hits.most(_DEEPEST) if isinstance(hits, Holders) else list(islice(hits.items(), _DEEPEST))
-        most = hits.most(_HOLDERS) if isinstance(hits, Holders) else list(islice(hits.items(), _HOLDERS))
-        return [each for each in most if each[0] in seats.open][:_DEEPEST]
+    def _ready_holder(self, hits: Mapping[int, int], looks: list[tuple[Seat, int]]) -> int:
+        """What the first holds: of equal engines, who holds no more is no better. If it does not hold what most hold
+        that hold any, the next that is ready and does is to be looked at too."""
+        first, common = looks[0][1], hits.common if isinstance(hits, Holders) else 0
+        if first >= common or any(cached >= common for _, cached in looks):
+            return max(first, common)
+        for seat in self._seats.openings.next():
+            cached = hits.get(seat.id, 0)
+            if cached >= common:
+                looks.append((seat, cached))
+                return common
+        return first
+
+
+def _most(hits: Mapping[int, int], count: int, over: int = -1) -> list[tuple[int, int]]:
+    """The first so many of those that hold more than `over`, with what they hold."""
+    if isinstance(hits, Holders):
+        return hits.most(count, over=over)
+    return [(engine, cached) for engine, cached in islice(hits.items(), count) if cached > over]

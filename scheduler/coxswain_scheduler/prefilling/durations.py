@@ -49,9 +49,14 @@ class Durations:
             seconds = seat.kind[key] = _ask(seat.engine, uncached, cached)
         return seconds
 
-    def least(self, tokens: int) -> float:
-        """Of a prompt that is nowhere cached, where that takes least."""
-        return min((self.seconds(seat, tokens, 0) for seat in self._samples.values()), default=0.0)
+    def least(self, uncached: int, cached: int = 0) -> float:
+        """The same where that takes least; 0 without seats."""
+        least = 0.0
+        for seat in self._samples.values():
+            seconds = self.seconds(seat, uncached, cached)
+            if seconds < least or not least:
+                least = seconds
+        return least
 
     def relearn(self) -> None:
         """Forget what cost models have learnt to say otherwise."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from coxswain_scheduler.openings import Openings
 from coxswain_scheduler.policies.interface import Cluster, Engine
@@ -27,11 +27,11 @@ class Seats:
         stall: float,
         pace: float,
         spare: Callable[[Engine], int],
-        urgent: Callable[[int], int],
+        urgent: Mapping[int, int],
         few: int = FEW,
     ) -> None:
         """See `Coxswain` for the constants. `spare`: blocks that an engine's decodes will not need; `urgent`: how many
-        requests of a high priority decode on an engine; `few`: up to so many open seats each is looked at."""
+        requests of a high priority decode on each engine; `few`: up to so many open seats each is looked at."""
         target = pace * cluster.objectives.inter_token
         self.durations = Durations()
         self.stalls = Stalls(most=stall * cluster.objectives.inter_token, target=target, spare=spare)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 from coxswain_scheduler.prefilling.seat import Seat
 
@@ -25,8 +25,8 @@ _RENORMALISE = 1e100
 class Tolls:
     """What seats cost, in seconds of prefill."""
 
-    def __init__(self, *, patience: float, urgent: Callable[[int], int]) -> None:
-        """`urgent`: how many requests of a high priority decode on an engine."""
+    def __init__(self, *, patience: float, urgent: Mapping[int, int]) -> None:
+        """`urgent`: how many requests of a high priority decode on each engine, as of now."""
         self._patience = patience
         self._urgent = urgent
         self._seats: dict[int, Seat] = {}
@@ -50,7 +50,7 @@ class Tolls:
         toll = _DISTURBANCE * seat.decoding * seconds + _FULLNESS * seat.used
         if urgent:
             return self._patience * (toll + _HASTE * seat.step)
-        return self._patience * (toll + _SPREAD * seat.step + _CROWDING * self._urgent(seat.id))
+        return self._patience * (toll + _SPREAD * seat.step + _CROWDING * self._urgent[seat.id])
 
     def wear(self, seat: Seat, seconds: float) -> float:
         """What a prefill costs its cache, against the mean."""
