@@ -140,8 +140,9 @@ def _fidelity(found: Findings) -> str:
     return f"""\
 ## Fidelity
 
-Our round robin, simulated, beside Dynamo's own, without jitter. {source} ✗ marks what is further off than 2 % of all
-requests, 5 % of the time, or 0.005.
+Our round robin, simulated with engines that take their steps as Dynamo's mocker does
+(`coxswain_scheduler/simulator/mocker.py`; no other row uses that), beside Dynamo's own, without jitter. {source}
+✗ marks what is further off than 2 % of all requests, 5 % of the time, or 0.005.
 
 {tables.fidelity(found.fidelity)}"""
 

@@ -109,7 +109,8 @@ def fidelity(scope: Scope, filed: Iterable[Figures]) -> list[Run]:
     for row in filed:
         speedup, split = row["speedup"], row["prefill"]
         if scope.robins is None or (speedup, split) in scope.robins:
-            runs.append(Run(policy=f"round-robin:prefill={split}" if split else "round-robin", speedup=speedup))
+            policy = f"round-robin:prefill={split}" if split else "round-robin"
+            runs.append(Run(policy=policy, speedup=speedup, mocker=True))
             if scope.peer:
                 runs.append(Run(policy=with_split(f"{PEER} round_robin {SPLIT}", split), speedup=speedup))
     return runs

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ class Run:
     link_gb_s: float | None = None
     """None: free transfers."""
     workload: str = "conversation"
+    mocker: bool = False
+    """Whether our engines take their steps as Dynamo's mocker does, to the detail."""
 
     @property
     def key(self) -> str:
@@ -92,7 +94,7 @@ def trace_of(workload: str, seed: int | None) -> Trace:
 def setup_of(run: Run) -> Setup:
     """Eight of Dynamo's mocked engines."""
     link = math.inf if run.link_gb_s is None else run.link_gb_s * 1e9
-    engine = spec_of(profile_named("mocker"))
+    engine = replace(spec_of(profile_named("mocker")), mocker=run.mocker)
     return Setup(engines=(engine,) * ENGINES, speedup=run.speedup, link_bytes_per_second=link)
 
 

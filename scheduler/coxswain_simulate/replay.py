@@ -50,6 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Parser]) -> None:
     group = parser.add_argument_group("cluster")
     group.add_argument("--engines", type=read_by(quantities.whole), metavar="N", help="how many (8)")
     group.add_argument("--timing", metavar="FILE|PROFILE", help="timing file, or name of an engine profile (mocker)")
+    group.add_argument("--mocker-steps", action="store_true", help="step as Dynamo's mocker: to reproduce its replay")
     group.add_argument(
         "--link", type=read_by(quantities.bytes_per_second), metavar="RATE", help="25GB/s; free by default"
     )
@@ -132,7 +133,7 @@ def _setup(args: argparse.Namespace, scenario: Scenario) -> Setup:
                 f"faults.{number}.engine is {fault.engine}; there are {len(engines)}, the first is 0",
             )
     setup = Setup(
-        engines=engines,
+        engines=tuple(replace(spec, mocker=args.mocker_steps) for spec in engines),
         objectives=Objectives(ttft=args.ttft, inter_token=args.itl),
         speedup=args.speedup,
         kv_bytes_per_token=kv_bytes,

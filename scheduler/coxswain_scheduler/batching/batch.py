@@ -48,6 +48,8 @@ class Batch(Generic[S]):
     """Admitted, to wait aside until their KV has come from elsewhere."""
     resumed: list[S] = field(default_factory=list)
     """They run again, having waited aside for a place."""
+    stalled: list[S] = field(default_factory=list)
+    """They decode, but have no part in this step."""
 
     _entries: list[Entry[S]] | None = None
 

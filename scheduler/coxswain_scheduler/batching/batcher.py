@@ -52,6 +52,10 @@ class Batcher(Generic[S]):
         """Queue a sequence that `fits`."""
         self.waiting.insert(bisect_right(self.waiting, sequence.rank, key=_RANK), sequence)
 
+    def requeue(self, sequence: S) -> None:
+        """Queue a sequence that has run, before its equals."""
+        self.waiting.insert(bisect_left(self.waiting, sequence.rank, key=_RANK), sequence)
+
     def reserve(self, sequence: S) -> bool:
         """Admit a sequence whose KV is to arrive at once, past the queue; between two steps. False without room."""
         if len(self.running) >= self.limits.max_num_seqs or (reused := self._holdings.find(sequence)) is None:
@@ -121,7 +125,7 @@ class Batcher(Generic[S]):
         """Choose the next step and hold the blocks it writes to."""
         batch: Batch[S] = Batch()
         if self.ready:
-            self._resume_ready(batch)
+            self._resume_ready(batch, most=self.limits.max_num_seqs)
         batch.decodes = self._with_room(self._decoding(), batch)
         budget = self.limits.max_step_tokens - len(batch.decodes)
         for sequence in list(self.prefilling.values()):
@@ -170,8 +174,8 @@ class Batcher(Generic[S]):
         """
         self._holdings.decode(self.running.values(), steps)
 
-    def _resume_ready(self, batch: Batch[S]) -> None:
-        while self.ready and len(self.running) < self.limits.max_num_seqs:
+    def _resume_ready(self, batch: Batch[S], *, most: int) -> None:
+        while self.ready and len(self.running) < self.limits.max_num_seqs and len(batch.resumed) < most:
             name = next(iter(self.ready))
             del self.ready[name]
             self.running[name] = self.aside.pop(name)
@@ -216,7 +220,7 @@ class Batcher(Generic[S]):
         del self.running[victim.id]
         self._free(victim)
         victim.arriving = 0
-        self.waiting.insert(bisect_left(self.waiting, victim.rank, key=_RANK), victim)
+        self.requeue(victim)
 
     def _startable(self) -> bool:
         """Whether the next step admits somebody."""
@@ -224,14 +228,18 @@ class Batcher(Generic[S]):
             return False
         return bool(self.ready) or self._holdings.find(self.waiting[0]) is not None
 
-    def _admit(self, budget: int, batch: Batch[S]) -> None:
-        """Take newcomers while their whole prompt finds blocks, so that none is admitted only to be preempted."""
+    def _admit(self, budget: int, batch: Batch[S]) -> int:
+        """Take newcomers while their whole prompt finds blocks, so that none is admitted only to be preempted.
+
+        How much of the budget they take.
+        """
+        left = budget
         while self.waiting and len(self.running) < self.limits.max_num_seqs:
             sequence = self.waiting[0]
-            if not budget and not sequence.arriving:
-                return
+            if not left and not sequence.arriving:
+                break
             if (reused := self._holdings.find(sequence)) is None:
-                return
+                break
             del self.waiting[0]
             if sequence.arriving:
                 self._await_kv(sequence, reused)
@@ -240,10 +248,11 @@ class Batcher(Generic[S]):
             self._holdings.begin(sequence, reused)
             self.running[sequence.id] = sequence
             self.prefilling[sequence.id] = sequence
-            count = min(sequence.pending, budget)
+            count = min(sequence.pending, left)
             self._holdings.extend(sequence, sequence.computed + count)
             self._enter(sequence, count, batch)
-            budget -= count
+            left -= count
+        return budget - left
 
     def _await_kv(self, sequence: S, reused: Prefix) -> None:
         self._holdings.begin(sequence, reused)
@@ -251,8 +260,7 @@ class Batcher(Generic[S]):
         sequence.computed = sequence.arriving
         self.aside[sequence.id] = sequence
 
-    @staticmethod
-    def _enter(sequence: S, count: int, batch: Batch[S]) -> None:
+    def _enter(self, sequence: S, count: int, batch: Batch[S]) -> None:
         batch.prefills.append(Entry(sequence, sequence.computed, count, samples=count == sequence.pending))
 
     def _free(self, sequence: S) -> None:

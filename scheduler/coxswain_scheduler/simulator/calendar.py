@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from coxswain_scheduler.simulator.engine import SimEngine
 
-_STEP_ENDS, _HAPPENS = 0, 1
+_HAPPENS = 1 << 62
+"""The turn of what is no end of a step."""
 QUIET_SECONDS = 3600.0
 """Virtual time for which nothing but ticks may happen before the run is given up."""
 
@@ -36,9 +37,9 @@ class Calendar:
         """Call once, in virtual time."""
         heappush(self._events, (when, _HAPPENS, next(self._order), call, argument))
 
-    def step_ends(self, when: float, call: Callable[[Any], None], argument: object) -> None:
-        """Call at the end of a step, before everything else of that instant."""
-        heappush(self._events, (when, _STEP_ENDS, next(self._order), call, argument))
+    def step_ends(self, when: float, call: Callable[[Any], None], argument: object, *, turn: int = 0) -> None:
+        """Call at the end of a step, before everything else of that instant, the lowest turn first."""
+        heappush(self._events, (when, turn, next(self._order), call, argument))
 
     def every(self, seconds: float, call: Callable[[], None], *, first: float) -> None:
         """Call again and again; this alone does not keep a run going."""

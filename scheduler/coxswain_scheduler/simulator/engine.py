@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from coxswain_scheduler.batching import Batch, Limits
 from coxswain_scheduler.costs.timing import Work
+from coxswain_scheduler.simulator.mocker import charged
 from coxswain_scheduler.simulator.report import Report
 from coxswain_scheduler.simulator.request import SimRequest, SimSequence
 from coxswain_scheduler.simulator.setup import EngineSpec
@@ -89,6 +90,8 @@ class SimEngine(Report):
         batch = self.batcher.schedule()
         for sequence in batch.resumed:
             self.begin_decoding(sequence)
+        for sequence in batch.stalled:
+            self.decoding_now.leave(sequence)
         self._note_preempted(batch)
         for sequence in batch.arriving:
             if self._simulation.handovers.fetch(self, sequence):
@@ -96,6 +99,8 @@ class SimEngine(Report):
         self._note_cached(batch)
         if batch.decodes or batch.prefills:
             self._begin_step(batch)
+        elif self.batcher.ready:
+            self.calendar.start_soon(self)
 
     def finish(self) -> tuple[list[SimSequence], list[SimRequest]]:
         """The step or run under way is over; who is complete, and who was dispatched with `hold` and is prefilled."""
@@ -137,6 +142,7 @@ class SimEngine(Report):
         if self._batch is not None:
             self._batch.decodes = [one for one in self._batch.decodes if one is not sequence]
             self._batch.prefills = [entry for entry in self._batch.prefills if entry.sequence is not sequence]
+            self._batch.stalled = [one for one in self._batch.stalled if one is not sequence]
         self.batcher.remove(sequence.id)
         self.cut()
 
@@ -166,6 +172,8 @@ class SimEngine(Report):
         pairs = sum(e.count * e.start + e.count * (e.count + 1) // 2 for e in batch.prefills)
         context = self.decoding_now.context if batch.decodes else 0
         work = Work(batch.prefill_tokens, pairs, len(batch.decodes), context)
+        if self.spec.mocker:
+            work = charged(batch, work)
         self._begin(self.timing.seconds(work) * self.slow)
 
     def _begin(self, seconds: float) -> None:
@@ -194,6 +202,8 @@ class SimEngine(Report):
             for sequence in batch.decodes:
                 sequence.length += 1
             self.decoding_now.step(end=now)
+        for sequence in batch.stalled:
+            self.begin_decoding(sequence)
         return self._finish_prefills(batch, now)
 
     def _finish_prefills(self, batch: Batch[SimSequence], now: float) -> list[SimRequest]:

@@ -29,6 +29,7 @@ class Handovers:
         copy = SimSequence(request, block_size=target.block_size, rank=original.rank)
         copy.length = original.length
         copy.arriving = original.length - 1
+        copy.received = True
         request.at, request.sequence = target, copy
         self._sources[copy] = (source, original)
         if not copy.arriving:
@@ -79,6 +80,7 @@ class Handovers:
         self.release(sequence)
         target.batcher.remove(sequence.id)
         sequence.arriving = 0
+        sequence.received = False
         sequence.aside = None
         target.batcher.add(sequence)
         target.calendar.start_soon(target)

@@ -10,6 +10,7 @@ from coxswain_scheduler.policies.interface import Role
 from coxswain_scheduler.simulator.calendar import Calendar
 from coxswain_scheduler.simulator.decoding import Decoding
 from coxswain_scheduler.simulator.gaps import Gaps
+from coxswain_scheduler.simulator.mocker import MockerBatcher
 from coxswain_scheduler.simulator.request import SimRequest, SimSequence
 from coxswain_scheduler.simulator.setup import EngineSpec
 
@@ -26,7 +27,8 @@ class Report:
         self.preemptions = 0
         limits = Limits(max_num_seqs=spec.max_num_seqs, max_step_tokens=spec.step_tokens)
         pool = BlockPool(size=spec.total_blocks, events=events)
-        self.batcher: Batcher[SimSequence] = Batcher(pool=pool, block_size=spec.block_size, limits=limits)
+        kind = MockerBatcher if spec.mocker else Batcher[SimSequence]
+        self.batcher: Batcher[SimSequence] = kind(pool=pool, block_size=spec.block_size, limits=limits)
         self.decoding_now = Decoding(gaps)
         self.slow = 1.0
         """How many times as long as it should a step takes."""

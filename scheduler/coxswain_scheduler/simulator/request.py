@@ -133,7 +133,7 @@ class SimRequest:
 class SimSequence(Sequence):
     """A request's sequence in one engine: counted, with the names of the prompt's blocks from the trace."""
 
-    __slots__ = ("aside", "ends_at_step", "request")
+    __slots__ = ("aside", "ends_at_step", "received", "request")
 
     def __init__(self, request: SimRequest, *, block_size: int, rank: float) -> None:
         super().__init__(
@@ -148,6 +148,8 @@ class SimSequence(Sequence):
         """Why it is set aside; None where it is not, or waits for nothing but a place."""
         self.ends_at_step = -1
         """The engine's decode step with which it will be complete, while it decodes."""
+        self.received = False
+        """Whether its prompt was computed in another engine."""
         self._hashes = list(request.hashes)
 
     @property

@@ -24,6 +24,8 @@ class EngineSpec:
     startup_seconds: float = 0.0
     gpus: int = 1
     """Accelerators that one engine takes: for GPU-hours."""
+    mocker: bool = False
+    """Whether it takes its steps as Dynamo's mocker does, to the detail: see `simulator.mocker`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

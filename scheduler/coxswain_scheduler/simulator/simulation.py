@@ -78,7 +78,8 @@ class Simulation:
 
     def end_later(self, engine: SimEngine) -> None:
         """Its step will end when it says."""
-        self.calendar.step_ends(engine.ends, self._step_ended, (engine, engine.version))
+        turn = engine.id if engine.spec.mocker else 0
+        self.calendar.step_ends(engine.ends, self._step_ended, (engine, engine.version), turn=turn)
 
     def offer(self, request: SimRequest) -> None:
         """Give a request to the policy."""
