@@ -29,7 +29,7 @@ class Tile:
 def invariant_tile(dtype: torch.dtype, columns: int) -> Tile:
     """That for every number of rows: tall enough for Hopper's widest instruction, few columns where there are few."""
     if dtype == torch.float32:
-        return Tile(64, 64, 16, stages=2)
+        return Tile(64, 64, 16, warps=8, stages=2)
     return Tile(64, 128, 64) if columns >= 8192 else Tile(64, 64, 64, stages=4)
 
 
