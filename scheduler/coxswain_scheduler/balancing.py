@@ -1,15 +1,22 @@
 """Which decodes go on elsewhere, where engines do both: away from KV that runs out, and from slow steps to fast ones.
 
-An engine whose KV is soon used up would preempt: `Pairing` finds who is to go, and where; and so it does for a prompt
-that finds room nowhere, though the fleet has it. And as a step takes longer the more it decodes, long answers are
-evened out, one at a time: from the engine of the slowest step to that of the fastest.
+An engine whose KV is soon used up would preempt: `Pairing` finds who is to go, and where; and so it does for prompts
+that find room nowhere, though the fleet has it. And as a step takes longer the more it decodes, long answers are
+evened out, one at a time: from the engine of the slowest step to that of the fastest. Where a high priority decodes,
+the others leave it headroom (Llumnix, OSDI'24), and those who are in it go.
+
+What was told to move is kept in mind until it has arrived: an engine that gives room away is not asked for more than it
+needs, and one that takes somebody in is not taken for as empty as it reports.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from coxswain_scheduler.migration import Movable, Pairing, Worker, Workers
+from coxswain_scheduler.packing import FreeBlocks, Packing
 from coxswain_scheduler.policies.interface import Cluster, Engine, Request
 
 _LASTS_STEPS = 100
@@ -18,74 +25,160 @@ _SLOWER = 1.1
 """How many times the fastest step the slowest takes before anybody moves for it."""
 _SETTLED_TOKENS = 200
 """An answer that has got this far is taken to last long enough for a move to be worth its while."""
+_GIVEN_UP_SECONDS = 3.0
+"""A migration that has not ended by then was refused or abandoned."""
 
 Moves = list[tuple[Request, Engine]]
+
+
+class UnderWay(NamedTuple):
+    """A request that was told to move."""
+
+    request: Request
+    source: int
+    target: int
+    blocks: int
+    since: float
 
 
 class Balancing:
     """What to move, by what engines report."""
 
-    def __init__(self, cluster: Cluster, decoding: Mapping[int, Mapping[int, Request]]) -> None:
-        """`decoding`: by engine, the requests placed there, by id."""
+    def __init__(self, cluster: Cluster, packing: Packing) -> None:
+        """`packing`: what is placed where."""
         self._cluster = cluster
-        self._decoding = decoding
+        self._packing = packing
+        self._under_way: dict[int, UnderWay] = {}
+        """By request."""
+        self._free = FreeBlocks()
 
-    def moves(self, token_seconds: Mapping[int, float], wanted: tuple[int, int] | None = None) -> Moves:
+    def moves(self, token_seconds: Mapping[int, float], wanted: Mapping[int, int]) -> Moves:
         """What should move now.
 
-        `token_seconds`: to compute a prompt token, by engine; `wanted`: an engine, and the blocks that a prompt needs
-        there.
+        `token_seconds`: to compute a prompt token, by engine; `wanted`: the blocks that prompts need, by engine.
         """
         engines = list(self._cluster.engines.values())
         if len(engines) < 2:
             return []
-        if wanted is None and not any(map(_runs_out, engines)):
-            return self._even_out(engines)
+        self._forget_ended()
+        busy = self._busy(wanted)
+        if wanted or any(map(self._runs_out, engines)):
+            found = self._pair(engines, token_seconds, wanted, busy)
+        else:
+            found = self._even_out([engine for engine in engines if engine.id not in busy])
+        busy |= {target.id for _, target in found} | {request.engine for request, _ in found}
+        found += self._vacate([engine for engine in engines if engine.id not in busy])
+        self._begin(found)
+        return found
+
+    # Who is on the way
+
+    def _begin(self, moves: Moves) -> None:
+        for request, target in moves:
+            assert request.engine is not None
+            blocks = -(-_tokens(request) // target.block_size)
+            self._under_way[request.id] = UnderWay(request, request.engine, target.id, blocks, self._cluster.now)
+
+    def _forget_ended(self) -> None:
+        oldest = self._cluster.now - _GIVEN_UP_SECONDS
+        for name, move in list(self._under_way.items()):
+            if move.request.engine != move.source or move.since < oldest:
+                del self._under_way[name]
+
+    def _busy(self, wanted: Mapping[int, int]) -> set[int | None]:
+        """Engines that take part in a migration; one that makes room for a prompt may send several away at a time."""
+        ways = self._under_way.values()
+        return {move.target for move in ways} | {move.source for move in ways if move.source not in wanted}
+
+    # Who should go
+
+    def _pair(
+        self,
+        engines: Sequence[Engine],
+        token_seconds: Mapping[int, float],
+        wanted: Mapping[int, int],
+        busy: set[int | None],
+    ) -> Moves:
+        leaving: Counter[int] = Counter()
+        for move in self._under_way.values():
+            leaving[move.source] += move.blocks
+        workers = Workers(
+            _worker(
+                engine,
+                token_seconds[engine.id],
+                free=self._free.now(engine) + leaving[engine.id] - self._packing.headroom(engine),
+                wanted=wanted.get(engine.id, 0),
+                busy=engine.id in busy,
+            )
+            for engine in engines
+        )
         pairing = Pairing(
             block_size=engines[0].block_size,
             kv_bytes_per_token=self._cluster.kv_bytes_per_token,
             link_bytes_per_second=self._cluster.link_bytes_per_second,
         )
-        workers = Workers(_worker(engine, token_seconds[engine.id], wanted) for engine in engines)
         found: Moves = []
-        for move in pairing.pair(workers, lambda number: self._movable(engines[number])):
-            assert isinstance(move.request, int)
-            request = self._decoding[engines[move.source].id][move.request]
-            found.append((request, engines[move.destination]))
+        for pair in pairing.pair(workers, lambda number: self._movable(engines[number])):
+            assert isinstance(pair.request, int)
+            request = self._packing.decoding[engines[pair.source].id][pair.request]
+            found.append((request, engines[pair.destination]))
         return found
 
     def _movable(self, engine: Engine) -> Sequence[Movable]:
-        movable = [
-            Movable(request=each.id, tokens=each.prompt_tokens + each.emitted, priority=each.priority)
-            for each in self._settled(engine, 1)
-        ]
+        settled = self._settled(engine, 1)
+        movable = [Movable(request=each.id, tokens=_tokens(each), priority=each.priority) for each in settled]
         return sorted(movable, key=lambda one: (one.priority, one.tokens))
 
     def _settled(self, engine: Engine, tokens: int) -> list[Request]:
         """Requests that decode there and can move, of so many tokens or more."""
-        requests = self._decoding[engine.id].values()
-        return [one for one in requests if one.engine == engine.id and one.emitted >= tokens and one.priority <= 0]
+        return [
+            one
+            for one in self._packing.decoding[engine.id].values()
+            if one.engine == engine.id and one.emitted >= tokens and one.priority <= 0 and one.id not in self._under_way
+        ]
 
     def _even_out(self, engines: Sequence[Engine]) -> Moves:
-        steps = {engine.id: _step(engine) for engine in engines}
-        slow = max(engines, key=lambda engine: steps[engine.id])
-        fast = min(engines, key=lambda engine: steps[engine.id])
+        """One long answer, from the slowest steps to the fastest."""
+        steps = {engine.id: _step(engine) for engine in engines if not self._packing.urgent[engine.id]}
+        if len(steps) < 2:
+            return []
+        slow = self._cluster.engines[max(steps, key=steps.__getitem__)]
+        fast = self._cluster.engines[min(steps, key=steps.__getitem__)]
         if steps[slow.id] < _SLOWER * steps[fast.id]:
             return []
-        room = fast.free_blocks * fast.block_size // 2
-        settled = [one for one in self._settled(slow, _SETTLED_TOKENS) if one.prompt_tokens + one.emitted <= room]
         best, least = None, steps[slow.id]
-        for request in settled:
-            tokens = request.prompt_tokens + request.emitted
+        for request in self._fitting(slow, fast, _SETTLED_TOKENS):
+            tokens = _tokens(request)
             worse = max(_step(slow, -1, -tokens), _step(fast, 1, tokens))
             if worse < least:
                 best, least = request, worse
         return [(best, fast)] if best is not None else []
 
+    def _vacate(self, engines: Sequence[Engine]) -> Moves:
+        """The longest of those who are in the headroom of a high priority, one from each such engine."""
+        calm = [engine for engine in engines if not self._packing.urgent[engine.id]]
+        calm.sort(key=_step, reverse=True)
+        found: Moves = []
+        for engine in engines:
+            if not calm or self._packing.headroom(engine) <= self._free.now(engine):
+                continue
+            longest = max(self._fitting(engine, calm[-1], 1), key=_tokens, default=None)
+            if longest is not None:
+                found.append((longest, calm.pop()))
+        return found
 
-def _runs_out(engine: Engine) -> bool:
-    running = engine.running
-    return engine.waiting > 0 or (running > 0 and engine.free_blocks * engine.block_size < _LASTS_STEPS * running)
+    def _fitting(self, source: Engine, target: Engine, tokens: int) -> list[Request]:
+        """Of those that have so many tokens or more, whoever takes no more than half of what is free there."""
+        room = self._free.now(target) * target.block_size // 2
+        return [one for one in self._settled(source, tokens) if _tokens(one) <= room]
+
+    def _runs_out(self, engine: Engine) -> bool:
+        running, free = engine.running, self._free.now(engine)
+        return engine.waiting > 0 or (running > 0 and free * engine.block_size < _LASTS_STEPS * running)
+
+
+def _tokens(request: Request) -> int:
+    return request.prompt_tokens + request.emitted
 
 
 def _step(engine: Engine, more: int = 0, tokens: int = 0) -> float:
@@ -93,13 +186,13 @@ def _step(engine: Engine, more: int = 0, tokens: int = 0) -> float:
     return engine.timing.decode_seconds(max(1, engine.decoding + more), max(1, engine.context + tokens), 1)
 
 
-def _worker(engine: Engine, token_seconds: float, wanted: tuple[int, int] | None) -> Worker:
+def _worker(engine: Engine, token_seconds: float, *, free: int, wanted: int, busy: bool) -> Worker:
     running, waiting = engine.running, engine.waiting
     blocks = engine.waiting_blocks // waiting if waiting else 0
-    if wanted is not None and wanted[0] == engine.id:
-        blocks, waiting = max(blocks, wanted[1]), waiting + 1
+    if wanted:
+        blocks, waiting = max(blocks, wanted), waiting + 1
     return Worker(
-        free_blocks=engine.free_blocks,
+        free_blocks=free,
         total_blocks=engine.total_blocks,
         running=running,
         waiting=waiting,
@@ -107,4 +200,5 @@ def _worker(engine: Engine, token_seconds: float, wanted: tuple[int, int] | None
         wanted_priority=0,
         step_seconds=_step(engine),
         token_seconds=token_seconds,
+        busy=busy,
     )

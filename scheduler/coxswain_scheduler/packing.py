@@ -17,8 +17,25 @@ from coxswain_scheduler.policies.interface import Engine, Request
 _HISTORY = 500
 _TOGETHER = 0.4
 """Share of what all answers are still to get that is planned for: while some grow, others end."""
+_LASTING = 2.0
+"""Mean answers after which one counts as long."""
 _GUESS_TOKENS = 256.0
 """An answer, before any has ended."""
+
+
+class FreeBlocks:
+    """Blocks that engines have free by now: as last reported, less what they have decoded since."""
+
+    def __init__(self) -> None:
+        self._reported: dict[int, tuple[int, int]] = {}
+
+    def now(self, engine: Engine) -> int:
+        """Never more than reported."""
+        free, context = self._reported.get(engine.id, (-1, 0))
+        if free != engine.free_blocks:
+            self._reported[engine.id] = engine.free_blocks, engine.context
+            return engine.free_blocks
+        return free - max(0, engine.context - context) // engine.block_size
 
 
 class Answers:
@@ -58,18 +75,22 @@ class Packing:
         self._full = full
         self._reserved = reserved
         self._inter_token = inter_token
+        self._free = FreeBlocks()
         self.answers = Answers()
         self.decoding: dict[int, dict[int, Request]] = {}
         """By engine: requests placed there, by id."""
         self.paused: dict[int, Request] = {}
         """Batch work that keeps its KV and does not decode, by id."""
+        self.lasting: dict[int, int] = {}
+        """By engine: answers that were long at the last look. They are likely to become longer still, so of all
+        requests they suffer most from slow steps."""
         self.urgent: dict[int, int] = {}
         """By engine: requests of a priority above the usual."""
 
     def add(self, engine: int) -> None:
         """An engine to place on."""
         self.decoding[engine] = {}
-        self.urgent[engine] = 0
+        self.urgent[engine] = self.lasting[engine] = 0
 
     def drop(self, engine: int) -> None:
         """It is gone."""
@@ -88,6 +109,12 @@ class Packing:
         self.urgent[engine] -= request.priority > 0
         self.paused.pop(request.id, None)
         return True
+
+    def look(self) -> None:
+        """See which answers have become long."""
+        least = _LASTING * self.answers.mean
+        for engine, requests in self.decoding.items():
+            self.lasting[engine] = sum(each.emitted > least for each in requests.values())
 
     def where(self, request: Request) -> int | None:
         """The engine on which it was placed."""
@@ -112,7 +139,12 @@ class Packing:
 
     def spare(self, engine: Engine, *, steps: int) -> int:
         """Blocks that nobody there needs within so many decode steps; negative where there are not enough."""
-        return engine.free_blocks - engine.waiting_blocks - (engine.running + 1) * steps // engine.block_size
+        growth = (engine.running + 1) * steps // engine.block_size
+        return self._free.now(engine) - engine.waiting_blocks - growth
+
+    def headroom(self, engine: Engine) -> int:
+        """Blocks that others leave free where high priorities decode, so that these decode fast."""
+        return int(self._reserved * engine.total_blocks) if self.urgent[engine.id] else 0
 
     def best(self, request: Request, engines: Iterable[Engine]) -> Engine | None:
         """Of the engines that decode already and have room: the fullest; for a high priority the emptiest."""

@@ -84,6 +84,7 @@ def _least_cost(
         pace=0.85,
         spare=lambda one: one.free_blocks,
         urgent=dict.fromkeys(range(SEATS), 0),
+        lasting=dict.fromkeys(range(SEATS), 0),
         few=few,
     )
     choosing = Choosing(fleet, seats, patience=0.25)

@@ -43,7 +43,7 @@ class Coxswain:
         steps: Decode steps for which an engine keeps KV free there, so that migration can relieve it in time.
     """
 
-    period: float | None = 0.2
+    period: float | None = 0.1
     """Seconds between two looks for scattered decodes."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Coxswain:
         look: int = 12,
         fill: int = 4096,
         full: float = 0.97,
-        reserved: float = 0.5,
+        reserved: float = 0.8,
         floor: float = 0.8,
         reserve: float = 0.06,
         stall: float = 5.0,
@@ -80,6 +80,7 @@ class Coxswain:
             pace=self._pace,
             spare=self._spare,
             urgent=packing.urgent,
+            lasting=packing.lasting,
         )
         demand = Demand(full=self._full)
         self._choosing = choosing = Choosing(cluster, seats, patience=self._patience)

@@ -6,8 +6,8 @@ Source: OSDI'24 and AlibabaPAI/llumnix. An engine's freeness is how many steps a
 
 For migration only the first of the queued requests counts, unless `defragment=false`. Engines are busy below 10
 remaining steps, at 128 decodes, or with all KV spoken for; dispatch takes the freest that is not busy. Every 50 ms
-engines with preempted requests or fewer than 3 remaining steps are paired, fullest first, with those above 3 and
-nothing preempted, freest first; of each the shortest running request moves (`cluster.move` copies in stages), one
+engines with preempted requests or fewer than `threshold` (3) remaining steps are paired, fullest first, with those
+above it and nothing preempted, freest first; of each the shortest running request moves (`cluster.move` copies in stages), one
 migration per engine at a time. An engine with high-priority requests keeps headroom: all of its KV but the 1,600
 tokens at which decoding is near its best speed (`ideal_tokens`). High priority is queued first and never moved. A
 migration that has not ended after 10 s is given up (the pre-allocation's time limit).
@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from coxswain_scheduler.packing import FreeBlocks
 from coxswain_scheduler.policies.base import Baseline, Decision
 from coxswain_scheduler.policies.interface import Cluster, Engine, Request
 
@@ -54,6 +55,7 @@ class Llumnix(Baseline):
         *,
         defragment: bool = True,
         migrate: bool = True,
+        threshold: float = MIGRATE_STEPS,
         ideal_tokens: int = 1600,
         priorities: bool = True,
         scale: bool = False,
@@ -64,23 +66,19 @@ class Llumnix(Baseline):
         seed: int = 0,
     ) -> None:
         super().__init__(seed=seed)
-        self.defragment, self.migrate, self.ideal_tokens, self.priorities = (
-            defragment,
-            migrate,
-            ideal_tokens,
-            priorities,
-        )
+        self.defragment, self.migrate, self.threshold = defragment, migrate, threshold
+        self.ideal_tokens, self.priorities = ideal_tokens, priorities
         self.scale, self.up, self.down, self.minimum, self.maximum = scale, up, down, minimum, maximum
         self._migrations: dict[int, Migration] = {}
         self._leaving: dict[int, Engine] = {}
-        self._reported: dict[int, tuple[int, int]] = {}
+        self._free = FreeBlocks()
         self._starting = 0
         self._next_scaling = SCALE_SECONDS
 
     def begin(self, cluster: Cluster) -> None:
         super().begin(cluster)
         self._migrations, self._leaving, self._starting = {}, {}, 0
-        self._reported = {}
+        self._free = FreeBlocks()
         self._next_scaling = cluster.now + SCALE_SECONDS
 
     def admit(self, request: Request) -> bool:
@@ -106,7 +104,6 @@ class Llumnix(Baseline):
     def lost(self, engine: int) -> None:
         super().lost(engine)
         self._leaving.pop(engine, None)
-        self._reported.pop(engine, None)
 
     def remaining_steps(self, engine: Engine, *, first: bool = False, idle: float = math.inf) -> float:
         """Steps until `engine` is full, a block a request and step; `idle` for one without requests. With `first`, only
@@ -115,15 +112,7 @@ class Llumnix(Baseline):
         if not batch:
             return idle
         queued = self._first_waiting_blocks(engine) if first else engine.waiting_blocks
-        return (self._free_blocks(engine) - queued - self._headroom_blocks(engine)) / batch
-
-    def _free_blocks(self, engine: Engine) -> float:
-        """By now: what was reported at the last change of the batch, less what has been decoded since."""
-        free, context = self._reported.get(engine.id, (-1, 0))
-        if free != engine.free_blocks:
-            self._reported[engine.id] = engine.free_blocks, engine.context
-            return engine.free_blocks
-        return free - max(0, engine.context - context) / engine.block_size
+        return (self._free.now(engine) - queued - self._headroom_blocks(engine)) / batch
 
     def _first_waiting_blocks(self, engine: Engine) -> int:
         if not engine.waiting:
@@ -151,8 +140,8 @@ class Llumnix(Baseline):
         in_use = {engine for move in self._migrations.values() for engine in (move.source, move.target)}
         preempted = {engine.id: self._preempted(engine) for engine in engines}
         open_ = [engine for engine in steps if engine not in in_use]
-        sources = [engine for engine in open_ if preempted[engine] or steps[engine] < MIGRATE_STEPS]
-        targets = [engine for engine in open_ if not preempted[engine] and steps[engine] > MIGRATE_STEPS]
+        sources = [engine for engine in open_ if preempted[engine] or steps[engine] < self.threshold]
+        targets = [engine for engine in open_ if not preempted[engine] and steps[engine] > self.threshold]
         sources.sort(key=steps.__getitem__)
         targets.sort(key=steps.__getitem__, reverse=True)
         for source, target in zip(sources, targets, strict=False):

@@ -52,11 +52,11 @@ class Choosing:
         many, urgent = self._seats.many, job.request.priority > 0
         patience, deadline, tokens, places = self._patience, job.deadline, job.tokens, job.request.places
         durations, stalls, tolls = self._seats.durations, self._seats.stalls, self._seats.tolls
-        kept = None if self.clearing.is_for(job) else self.clearing.seat
+        kept = self.clearing.kept
         considered: list[float] = []
         best, least, chosen, held, begin = None, inf, 0.0, 0, now
         for seat, cached in self._short_list(job, now) if many else self._all(job):
-            if seat is kept or (places is not None and seat.id not in places):
+            if (kept and kept.get(seat.id, job) is not job) or (places is not None and seat.id not in places):
                 continue
             uncached = tokens - cached
             seconds = seat.kind.get(uncached >> GRAIN_BITS | cached >> START_BITS << 20)

@@ -1,49 +1,47 @@
-"""Room for a prompt that finds none: one engine is kept for it, and others make room there."""
+"""Room for prompts that find none: engines are kept for them, and what decodes there makes room."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from coxswain_scheduler.prefilling.seat import Seat
 from coxswain_scheduler.queueing import Job
 
+_OF_SEATS = 8
+"""Of so many engines one at most is kept, though always one: kept room is idle."""
+
 
 class Clearing:
-    """The prompt for which room is made, and where; one at a time."""
+    """The prompts for which room is made, and where."""
 
     def __init__(self) -> None:
-        self._job: Job | None = None
-        self.seat: Seat | None = None
-        """Where room is made."""
+        self.kept: dict[int, Job] = {}
+        """By engine, for whom others leave it room."""
+        self._seats: dict[int, Seat] = {}
 
-    def begin(self, job: Job, seats: Iterable[Seat], now: float) -> None:
+    def begin(self, job: Job, seats: Sequence[Seat], now: float) -> None:
         """Have room made where the most is spare, if no seat has enough, as of now."""
-        if self._job is not None:
+        tokens = job.tokens
+        if len(self.kept) >= max(1, len(seats) // _OF_SEATS) or any(each is job for each in self.kept.values()):
             return
-        seats, tokens = list(seats), job.tokens
-        if not seats or any(s.blocks * s.block_size >= tokens or s.looked != now for s in seats):
+        free = [seat for seat in seats if seat.id not in self.kept]
+        if not free or any(seat.blocks * seat.block_size >= tokens or seat.looked != now for seat in free):
             return
-        most = max(seats, key=lambda seat: seat.blocks)
+        most = max(free, key=lambda seat: seat.blocks)
         if most.engine.total_blocks * most.block_size >= tokens:
-            self._job, self.seat = job, most
+            self.kept[most.id], self._seats[most.id] = job, most
 
     def release(self, job: Job) -> None:
         """It waits no more."""
-        if self._job is job:
-            self._job = self.seat = None
+        for engine in [engine for engine, each in self.kept.items() if each is job]:
+            self.drop(engine)
 
     def drop(self, engine: int) -> None:
-        """An engine is gone."""
-        if self.seat is not None and self.seat.id == engine:
-            self._job = self.seat = None
-
-    def is_for(self, job: Job) -> bool:
-        """Whether the room is made for this one."""
-        return self._job is job
+        """An engine is not kept any more."""
+        self.kept.pop(engine, None)
+        self._seats.pop(engine, None)
 
     @property
-    def wanted(self) -> tuple[int, int] | None:
-        """The engine, and the blocks that are wanted there."""
-        if self._job is None or self.seat is None:
-            return None
-        return self.seat.id, -(-self._job.tokens // self.seat.block_size)
+    def wanted(self) -> dict[int, int]:
+        """The blocks that are wanted, by engine."""
+        return {engine: -(-job.tokens // self._seats[engine].block_size) for engine, job in self.kept.items()}

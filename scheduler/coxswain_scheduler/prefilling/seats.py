@@ -28,14 +28,16 @@ class Seats:
         pace: float,
         spare: Callable[[Engine], int],
         urgent: Mapping[int, int],
+        lasting: Mapping[int, int],
         few: int = FEW,
     ) -> None:
         """See `Coxswain` for the constants. `spare`: blocks that an engine's decodes will not need; `urgent`: how many
-        requests of a high priority decode on each engine; `few`: up to so many open seats each is looked at."""
+        requests of a high priority decode on each engine, `lasting`: how many long answers; `few`: up to so many open
+        seats each is looked at."""
         target = pace * cluster.objectives.inter_token
         self.durations = Durations()
         self.stalls = Stalls(most=stall * cluster.objectives.inter_token, target=target, spare=spare)
-        self.tolls = Tolls(patience=patience, urgent=urgent)
+        self.tolls = Tolls(patience=patience, urgent=urgent, lasting=lasting)
         self.few = few
         self.all: dict[int, Seat] = {}
         self.open: dict[int, Seat] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from coxswain_scheduler.policies.interface import Engine
 from coxswain_scheduler.prefilling.seat import Seat
@@ -35,6 +36,11 @@ class Stalls:
         seat.credit = min(self._most, seat.credit + (now - since) * seat.earned)
         seat.blocks = self._spare(engine)
         seat.used = 1.0 - engine.free_blocks / engine.total_blocks
+
+    def room(self, seat: Seat, now: float) -> float:
+        """Tokens of a prompt for which there is room; infinite beside no decodes."""
+        self.look(seat, now)
+        return seat.blocks * seat.block_size if seat.decoding else inf
 
     def earn(self, seat: Seat, now: float) -> None:
         """Let the time since the last look count, where something decodes."""

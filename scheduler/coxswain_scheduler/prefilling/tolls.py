@@ -8,10 +8,14 @@ from coxswain_scheduler.prefilling.seat import Seat
 
 _DISTURBANCE = 0.1
 """What stalling another request for a second costs, in seconds of prefill."""
+_DELAY = 0.15
+"""The same for a long answer, on top."""
 _SPREAD, _HASTE = 5.0, 100.0
 """What a slower decode step costs, in steps; for a high priority."""
 _FULLNESS = 0.3
 """What a full KV memory costs, in seconds of prefill: those in it are soon preempted."""
+_GATHERED = 0.5
+"""What it saves one of a high priority to decode beside another: the fewer engines others keep clear of, the better."""
 _CROWDING = 0.5
 """What it costs to decode beside a request of a high priority, for others, in seconds of prefill."""
 _WEAR = 0.25
@@ -25,10 +29,12 @@ _RENORMALISE = 1e100
 class Tolls:
     """What seats cost, in seconds of prefill."""
 
-    def __init__(self, *, patience: float, urgent: Mapping[int, int]) -> None:
-        """`urgent`: how many requests of a high priority decode on each engine, as of now."""
+    def __init__(self, *, patience: float, urgent: Mapping[int, int], lasting: Mapping[int, int]) -> None:
+        """`urgent`: how many requests of a high priority decode on each engine, as of now; `lasting`: how many long
+        answers."""
         self._patience = patience
         self._urgent = urgent
+        self._lasting = lasting
         self._seats: dict[int, Seat] = {}
         self._memory = 0
         self._weight = 1.0
@@ -47,9 +53,10 @@ class Tolls:
 
     def toll(self, seat: Seat, seconds: float, *, urgent: bool) -> float:
         """What the decodes there cost the request (of a high priority if `urgent`), and it them."""
-        toll = _DISTURBANCE * seat.decoding * seconds + _FULLNESS * seat.used
+        toll = (_DISTURBANCE * seat.decoding + _DELAY * self._lasting[seat.id]) * seconds + _FULLNESS * seat.used
         if urgent:
-            return self._patience * (toll + _HASTE * seat.step)
+            gathered = _GATHERED if self._urgent[seat.id] else 0.0
+            return self._patience * (toll + _HASTE * seat.step - gathered)
         return self._patience * (toll + _SPREAD * seat.step + _CROWDING * self._urgent[seat.id])
 
     def wear(self, seat: Seat, seconds: float) -> float:

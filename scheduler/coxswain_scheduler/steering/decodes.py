@@ -16,14 +16,14 @@ class Decodes:
     def __init__(
         self, cluster: Cluster, seats: Seats, roles: Roles, prompts: Prompts, *, packing: Packing, clearing: Clearing
     ) -> None:
-        """`clearing`: the prompt for which room is to be made."""
+        """`clearing`: the prompts for which room is to be made."""
         self._cluster = cluster
         self._seats = seats
         self._roles = roles
         self._prompts = prompts
         self._packing = packing
         self._clearing = clearing
-        self._balancing = Balancing(cluster, packing.decoding)
+        self._balancing = Balancing(cluster, packing)
         self._held: list[Request] = []
 
     def prefilled(self, request: Request) -> None:
@@ -56,6 +56,7 @@ class Decodes:
             for request, target in self._packing.gather(self._cluster.engines.values()):
                 self._move(request, target)
         elif self._roles.can_separate:
+            self._packing.look()
             self._balance()
         for engine in self._cluster.engines.values():
             self._relieve(engine)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from coxswain_scheduler.demand import Demand
 from coxswain_scheduler.packing import Packing
 from coxswain_scheduler.policies.interface import Cluster, Request
@@ -132,14 +134,21 @@ class Prompts:
             self.queue.remove(job)
             return True
         elif not (self._roles.separate or self._seats.many):
-            self._choosing.clearing.begin(job, self._seats.open.values(), now)
+            self._choosing.clearing.begin(job, list(self._seats.open.values()), now)
         return False
 
     def _waiting(self, seat: Seat) -> list[Job]:
-        """Those that may go to an engine that is free: the most urgent, and of many all that wait for this one."""
+        """Those that may go to an engine that is free: the most urgent, of many all that wait for this one, and
+        where it decodes too, others for which it has room."""
         first = self.queue.first(self._look_at)
-        if self._seats.many and len(self.queue) > len(first):
-            first += [job for job in self.queue.after(len(first)) if job.awaits is seat]
+        if len(self.queue) == len(first):
+            return first
+        others = self.queue.after(len(first))
+        if self._seats.many:
+            return first + [job for job in others if job.awaits is seat]
+        if not self._roles.separate:
+            room = self._seats.stalls.room(seat, self._cluster.now)
+            first += islice((job for job in others if job.tokens <= room), self._look_at)
         return first
 
     def _send_batch(self, seat: Seat) -> None:
