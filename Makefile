@@ -12,10 +12,14 @@ export OMP_NUM_THREADS ?= 1
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-setup: .venv/.installed  ## Install the Python packages into .venv (the other targets do it by themselves)
+setup: .venv/.compiled  ## Install the Python packages into .venv, compile the scheduler (the other targets do it by themselves)
 
 .venv/.installed: requirements.txt pyproject.toml .ci/venv
 	@PYTHON=$(PYTHON) bash .ci/venv
+	@touch $@
+
+.venv/.compiled: .venv/.installed scheduler/compiling.py $(shell find scheduler/coxswain_scheduler -name '*.py')
+	@$(BIN)/python scheduler/compiling.py
 	@touch $@
 
 demo: setup  ## Kill a node under twenty streams on a real local Kubernetes (KEEP=1 leaves it running)

@@ -2,54 +2,21 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coxswain_scheduler.batching import Batcher, BlockPool, Limits, Sequence, TokenSequence, check_batcher
+from coxswain_scheduler.simulator.request import SimRequest, SimSequence
+from coxswain_scheduler.simulator.trace import TraceRequest
+from tests.batching.evicting import evictions
 
 BLOCK = 4
-
-
-class Counted(Sequence):
-    """Counts tokens, as the simulator does: prompts are named, and what is generated is like nothing else."""
-
-    __slots__ = ("prompt_names",)
-
-    def __init__(self, name: str, *, prompt: list[int], rank: float) -> None:
-        super().__init__(name, prompt_len=len(prompt), block_size=BLOCK, rank=rank)
-        self.prompt_names = [hash(tuple(prompt[:end])) & 0xFFFFFF for end in range(BLOCK, len(prompt) + 1, BLOCK)]
-
-    def _hash(self, block: int) -> int:
-        if block < len(self.prompt_names):
-            return self.prompt_names[block]
-        return (1 << 32) * (int(self.id) + 1) + block
-
-
-class Worded(TokenSequence):
-    """Has its tokens; what it generates is its own."""
-
-    __slots__ = ()
-
-    def __init__(self, name: str, *, prompt: list[int], rank: float) -> None:
-        super().__init__(name, prompt=prompt, block_size=BLOCK)
-        self.rank = rank
-
-    def speak(self) -> None:
-        """One more token, `length` excepted."""
-        self.tokens.append(100 + int(self.id))
-
-
-class Alike(Worded):
-    """Generates what all others generate, so that blocks of one turn out to be blocks of another."""
-
-    __slots__ = ()
-
-    def speak(self) -> None:
-        self.tokens.append(0)
+Kind = Literal["counted", "own words", "same words"]
+"""The simulator counts tokens and names prompts; an engine has them, each sequence its own, or all the same: then
+blocks of one turn out to be blocks of another."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +26,15 @@ class Arrival:
     output: int
     rank: float
     arriving: bool
+
+    def sequence(self, name: str, kind: Kind) -> Sequence:
+        if kind == "counted":
+            names = [hash(tuple(self.prompt[:end])) & 0xFFFFFF for end in range(BLOCK, len(self.prompt) + 1, BLOCK)]
+            trace = TraceRequest(id=int(name), arrival=0.0, prompt_tokens=len(self.prompt), output_tokens=self.output)
+            return SimSequence(SimRequest(trace, arrival=0.0, hashes=names), block_size=BLOCK, rank=self.rank)
+        sequence = TokenSequence(name, prompt=self.prompt, block_size=BLOCK)
+        sequence.rank = self.rank
+        return sequence
 
 
 ARRIVALS = st.lists(
@@ -78,13 +54,13 @@ ARRIVALS = st.lists(
 class Drive:
     """A batcher under way. Sequences end at a given length; those whose KV comes are resumed a step later."""
 
-    def __init__(self, kind: type[Counted] | type[Worded], blocks: int, limits: Limits) -> None:
+    def __init__(self, kind: Kind, blocks: int, limits: Limits) -> None:
         self.kind = kind
         self.batcher: Batcher[Any] = Batcher(pool=BlockPool(size=blocks), block_size=BLOCK, limits=limits)
         self.ends: dict[str, int] = {}
 
     def add(self, name: str, arrival: Arrival) -> None:
-        sequence = self.kind(name, prompt=arrival.prompt, rank=arrival.rank)
+        sequence = arrival.sequence(name, self.kind)
         if arrival.arriving:
             sequence.arriving = sequence.length - 1
         self.ends[name] = len(arrival.prompt) + arrival.output
@@ -102,11 +78,21 @@ class Drive:
         it.commit(batch)
         for entry in batch.entries:
             if entry.samples:
-                _speak(entry.sequence)
+                self.speak(entry.sequence)
                 entry.sequence.length += 1
         check_batcher(it, batch)
         for name in coming:
             it.resume(name)
+
+    def speak(self, sequence: Sequence, count: int = 1) -> None:
+        """More tokens, `length` excepted."""
+        if isinstance(sequence, TokenSequence):
+            sequence.tokens += [0 if self.kind == "same words" else 100 + int(sequence.id)] * count
+
+    def advance(self, steps: int) -> None:
+        for sequence in self.batcher.running.values():
+            self.speak(sequence, steps)
+        self.batcher.advance(steps)
 
     def finish(self) -> None:
         for sequence in list(self.batcher.running.values()):
@@ -118,37 +104,31 @@ class Drive:
         return min((self.ends[one.id] - one.length for one in self.batcher.running.values()), default=0)
 
 
-def _speak(sequence: Sequence, count: int = 1) -> None:
-    if isinstance(sequence, Worded):
-        for _ in range(count):
-            sequence.speak()
-
-
 def state(it: Batcher[Any]) -> object:
-    """Everything that anybody could see of a batcher; the eviction order, with the blocks' numbers, by evicting."""
-    order = []
-    events = deepcopy(it.pool).drain_events()
-    pool = deepcopy(it.pool)
-    pool.drain_events()
-    while pool.free:
-        order.append((pool.allocate(1), pool.drain_events()[1]))
+    """Everything that anybody could see of a batcher. Names below zero are like no other, and only that is the same."""
+
+    def shown(names: list[int]) -> list[int]:
+        return [max(name, -1) for name in names]
+
+    order, stored, removed = evictions(it.pool), *it.pool.drain_events()
     return (
         [
-            (one.id, one.length, one.computed, one.registered, one.blocks, one.hashes(one.registered))
+            (one.id, one.length, one.computed, one.registered, one.blocks, shown(one.hashes(one.registered)))
             for one in it.sequences()
         ],
         list(it.running),
         [one.id for one in it.waiting],
         list(it.aside),
-        sorted(it.pool.hashes()),
-        order,
-        tuple(map(sorted, events)),
+        sorted(shown(list(it.pool.hashes()))),
+        [(block, None if name is None else max(name, -1)) for block, name in order],
+        sorted(shown(stored)),
+        sorted(shown(removed)),
     )
 
 
 @settings(deadline=None, max_examples=100)
 @given(
-    kind=st.sampled_from([Counted, Worded, Alike]),
+    kind=st.sampled_from(["counted", "own words", "same words"]),
     arrivals=ARRIVALS,
     blocks=st.integers(15, 40),
     max_num_seqs=st.integers(1, 5),
@@ -156,40 +136,41 @@ def state(it: Batcher[Any]) -> object:
     data=st.data(),
 )
 def test_advance_equals_single_steps_and_horizon_never_promises_too_much(
-    kind: type[Counted] | type[Worded],
+    kind: Kind,
     arrivals: list[Arrival],
     blocks: int,
     max_num_seqs: int,
     budget: int,
     data: st.DataObject,
 ) -> None:
-    it = Drive(kind, blocks, Limits(max_num_seqs=max_num_seqs, max_step_tokens=budget))
+    limits = Limits(max_num_seqs=max_num_seqs, max_step_tokens=budget)
+    by_steps, at_once = both = Drive(kind, blocks, limits), Drive(kind, blocks, limits)
     due = dict(enumerate(arrivals))
     clock = 0
-    while due or it.batcher.has_work() or it.batcher.aside:
+    while due or at_once.batcher.has_work() or at_once.batcher.aside:
         for name in [name for name, arrival in due.items() if arrival.at <= clock]:
-            it.add(str(name), due.pop(name))
-        most = min(it.batcher.horizon(), it.longest())
-        if most and not it.batcher.aside:
+            arrival = due.pop(name)
+            for it in both:
+                it.add(str(name), arrival)
+        most = min(at_once.batcher.horizon(), at_once.longest())
+        if most and not at_once.batcher.aside:
             steps = data.draw(st.integers(1, most))
-            at_once = deepcopy(it)
-            for sequence in at_once.batcher.running.values():
-                _speak(sequence, steps)
-            at_once.batcher.advance(steps)
+            at_once.advance(steps)
             for _ in range(steps):
-                it.step(only_decodes=True)
-            assert state(at_once.batcher) == state(it.batcher)
-            it = data.draw(st.sampled_from([it, at_once]))
+                by_steps.step(only_decodes=True)
+            assert state(at_once.batcher) == state(by_steps.batcher)
             clock += steps
         else:
-            it.step()
+            for it in both:
+                it.step()
             clock += 1
-        it.finish()
-    assert it.batcher.pool.free == blocks
+        for it in both:
+            it.finish()
+    assert at_once.batcher.pool.free == by_steps.batcher.pool.free == blocks
 
 
 def test_horizon_is_the_number_of_steps_until_blocks_run_out() -> None:
-    it = Drive(Counted, 6, Limits(max_num_seqs=2, max_step_tokens=8))
+    it = Drive("counted", 6, Limits(max_num_seqs=2, max_step_tokens=8))
     for name in range(2):
         it.add(str(name), Arrival(0, [name] * 4, 100, 0.0, False))
     it.step()
@@ -201,7 +182,7 @@ def test_horizon_is_the_number_of_steps_until_blocks_run_out() -> None:
 
 
 def test_horizon_is_nothing_where_the_next_step_prefills_or_admits() -> None:
-    it = Drive(Counted, 20, Limits(max_num_seqs=2, max_step_tokens=8))
+    it = Drive("counted", 20, Limits(max_num_seqs=2, max_step_tokens=8))
     assert it.batcher.horizon() == 0
     it.add("0", Arrival(0, [0] * 12, 100, 0.0, False))
     it.step()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from coxswain_scheduler.batching import BlockPool, IntegrityError, OutOfBlocksError, TokenSequence, check_pool
+from tests.batching.evicting import evictions
 
 BLOCK = 4
 SIZE = 9
@@ -21,17 +20,6 @@ def chain(digits: list[int]) -> list[int]:
     for digit in digits:
         names.append(2 * (names[-1] if names else 0) + 1 + digit)
     return names
-
-
-def evictions(pool: BlockPool) -> list[int]:
-    """Hashes in the order in which they would be given up."""
-    pool = deepcopy(pool)
-    pool.drain_events()
-    order: list[int] = []
-    while pool.free:
-        pool.allocate(1)
-        order += pool.drain_events()[1]
-    return order
 
 
 class PlainCache:
@@ -78,17 +66,11 @@ class PlainCache:
         return self.told - before, before - self.told
 
 
-class Prompt(TokenSequence):
+def prompt(name: str, names: list[int]) -> TokenSequence:
     """A sequence whose block names are given."""
-
-    __slots__ = ("names",)
-
-    def __init__(self, name: str, names: list[int]) -> None:
-        super().__init__(name, prompt=[0] * (len(names) * BLOCK), block_size=BLOCK)
-        self.names = names
-
-    def _hash(self, block: int) -> int:
-        return self.names[block]
+    sequence = TokenSequence(name, prompt=[0] * (len(names) * BLOCK), block_size=BLOCK)
+    sequence._hashes += names
+    return sequence
 
 
 PROMPTS = st.lists(st.integers(0, 1), min_size=1, max_size=6).map(chain)
@@ -101,12 +83,12 @@ class PoolMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.pool = BlockPool(size=SIZE)
         self.model = PlainCache(SIZE)
-        self.here: list[Prompt] = []
+        self.here: list[TokenSequence] = []
         self.count = 0
 
     @rule(names=PROMPTS)
     def start(self, names: list[int]) -> None:
-        sequence = Prompt(str(self.count), names)
+        sequence = prompt(str(self.count), names)
         self.count += 1
         found = self.pool.match(names)
         assert found.count == self.model.match(names)
@@ -121,7 +103,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(data=st.data(), count=st.integers(0, 4))
     def grow(self, data: st.DataObject, count: int) -> None:
         sequence = data.draw(st.sampled_from(self.here))
-        count = min(count, len(sequence.names) - len(sequence.blocks))
+        count = min(count, len(sequence._hashes) - len(sequence.blocks))
         if count > self.pool.free:
             free = self.pool.free
             with pytest.raises(OutOfBlocksError):
@@ -139,10 +121,10 @@ class PoolMachine(RuleBasedStateMachine):
         full = data.draw(st.integers(known + 1, len(sequence.blocks)))
         assert sequence.tip is not None
         sequence.tip, sequence.blocks[known:full] = self.pool.register(
-            sequence.tip, sequence.names[known:full], sequence.blocks[known:full]
+            sequence.tip, sequence._hashes[known:full], sequence.blocks[known:full]
         )
         sequence.registered = full
-        self.model.register(sequence.names[known:full])
+        self.model.register(sequence._hashes[known:full])
 
     @precondition(lambda self: self.here)
     @rule(data=st.data())
@@ -152,7 +134,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert sequence.tip is not None
         private = sequence.blocks[sequence.registered :]
         self.pool.release(sequence.tip, private)
-        self.model.release(sequence.names[: sequence.registered], len(private))
+        self.model.release(sequence._hashes[: sequence.registered], len(private))
 
     @rule()
     def drain(self) -> None:
@@ -165,22 +147,28 @@ class PoolMachine(RuleBasedStateMachine):
         check_pool(self.pool, self.here)
         assert self.pool.free == self.model.blank + len(self.model.idle)
         assert set(self.pool.hashes()) == set(self.model.holders)
-        assert evictions(self.pool) == self.model.idle
+        assert [name for _, name in evictions(self.pool) if name is not None] == self.model.idle
 
 
 TestPool = PoolMachine.TestCase
 TestPool.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
-def test_many_blocks_at_once_are_those_that_one_at_a_time_would_be() -> None:
+def left(first: int, second: int) -> BlockPool:
+    """A pool of eight, two of them blank, with two prefixes that nobody holds any more."""
     pool = BlockPool(size=8)
-    for first in (0, 10):
-        blocks = pool.allocate(3)
-        run, blocks = pool.register(pool.hold(pool.match([])), [first, first + 1, first + 2], blocks)
+    for name in (first, second):
+        run, _ = pool.register(pool.hold(pool.match([])), [name, name + 1, name + 2], pool.allocate(3))
         pool.release(run)
-    one_by_one = deepcopy(pool)
-    assert pool.allocate(7) == [one_by_one.allocate(1)[0] for _ in range(7)]
-    assert evictions(pool) == evictions(one_by_one) == [10]
+    return pool
+
+
+def test_many_blocks_at_once_are_those_that_one_at_a_time_would_be() -> None:
+    pool, one_by_one = left(0, 10), left(0, 10)
+    foretold = [block for block, _ in evictions(pool)]
+    taken = pool.allocate(7)
+    assert taken == [one_by_one.allocate(1)[0] for _ in range(7)] == foretold[:7]
+    assert [name for _, name in evictions(pool)] == [name for _, name in evictions(one_by_one)] == [10]
 
 
 def test_the_integrity_check_sees_a_block_that_leaked() -> None:

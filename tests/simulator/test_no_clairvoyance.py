@@ -6,14 +6,15 @@ answers under way are longer or shorter. Whatever a policy decides up to that ti
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from coxswain_scheduler.costs.polynomial import PolynomialTiming
-from coxswain_scheduler.policies.interface import Policy, Request
+from coxswain_scheduler.policies.interface import Cluster, Policy, Request
 from coxswain_scheduler.policies.registry import POLICIES, create
 from coxswain_scheduler.policies.round_robin import RoundRobin
 from coxswain_scheduler.simulator.request import SimRequest
@@ -63,22 +64,41 @@ def run(policy: Policy, trace: list[TraceRequest]) -> tuple[Log, Simulation]:
         retry_shed=1,
         max_seconds=200.0,
     )
-    simulation = Simulation(Trace("split", tuple(trace)), setup, policy)
-    log: Log = []
-    cluster = simulation.cluster
-    for action in ACTIONS:
-        setattr(cluster, action, _logged(simulation, log, action, getattr(cluster, action)))
+    watched = Watched(policy)
+    simulation = Simulation(Trace("split", tuple(trace)), setup, cast(Policy, watched))
     simulation.run()
-    return log, simulation
+    return watched.log, simulation
 
 
-def _logged(simulation: Simulation, log: Log, action: str, do: Any) -> Any:
-    def call(*arguments: Any, **more: Any) -> None:
-        shown = tuple(getattr(one, "id", one) for one in arguments)
-        log.append((simulation.now, action, *shown, *sorted(more.items())))
-        do(*arguments, **more)
+class Watched:
+    """A policy, and what it does to its cluster when."""
 
-    return call
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.log: Log = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._policy, name)
+
+    def begin(self, cluster: Cluster) -> None:
+        self._policy.begin(cast(Cluster, _Cluster(cluster, self.log)))
+
+
+class _Cluster:
+    def __init__(self, cluster: Cluster, log: Log) -> None:
+        self._cluster, self._log = cluster, log
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._cluster, name)
+        return self._logged(name, found) if name in ACTIONS else found
+
+    def _logged(self, action: str, do: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any, **more: Any) -> None:
+            shown = tuple(getattr(one, "id", one) for one in arguments)
+            self._log.append((self._cluster.now, action, *shown, *sorted(more.items())))
+            do(*arguments, **more)
+
+        return call
 
 
 def other_future(trace: list[TraceRequest], first: Simulation, seed: int) -> list[TraceRequest]:

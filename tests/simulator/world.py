@@ -37,9 +37,12 @@ class Written:
     ) -> None:
         self.to, self.place, self.rank = to or {}, place or {}, rank
         self.told: list[tuple[str, int]] = []
+        self.seen: dict[int, Any] = {}
+        """Every engine that there ever was."""
 
     def begin(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        self.seen.update(cluster.engines)
         self.told.append(("begin", 0))
 
     def arrived(self, request: Request) -> None:
@@ -65,6 +68,7 @@ class Written:
         pass
 
     def joined(self, engine: Engine) -> None:
+        self.seen[engine.id] = engine
         self.told.append(("joined", engine.id))
 
     def lost(self, engine: int) -> None:
@@ -87,16 +91,8 @@ def play(
     simulation = Simulation(Trace("hand", tuple(requests)), Setup(engines=(engine,) * engines, **setup), policy)
     for when, do in (doing or {}).items():
         simulation.calendar.at(when, _with(simulation, do))
-    seen: dict[int, Any] = {}
-    remember = simulation.fleet.remove
-
-    def remove(one: Any) -> None:
-        seen[one.id] = one
-        remember(one)
-
-    simulation.fleet.remove = remove  # type: ignore[method-assign, assignment]
     result = simulation.run()
-    for one in seen.values():
+    for one in policy.seen.values():
         check_batcher(one.batcher, Batch())
         assert one.silent or one.batcher.pool.free == one.total_blocks, "blocks leaked"
     return result, simulation

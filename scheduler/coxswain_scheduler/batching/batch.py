@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from coxswain_scheduler.batching.sequence import Sequence
@@ -26,32 +26,35 @@ class Limits:
             raise ValueError(f"max_step_tokens is {self.max_step_tokens}; it must be at least max_num_seqs")
 
 
-@dataclass(frozen=True, slots=True)
 class Entry(Generic[S]):
     """`count` tokens of `sequence` from `start` on; `samples` when the last known token is among them."""
 
-    sequence: S
-    start: int
-    count: int
-    samples: bool
+    __slots__ = ("count", "samples", "sequence", "start")
+
+    def __init__(self, sequence: S, start: int, count: int, samples: bool) -> None:
+        self.sequence = sequence
+        self.start = start
+        self.count = count
+        self.samples = samples
 
 
-@dataclass(slots=True)
 class Batch(Generic[S]):
     """One step."""
 
-    decodes: list[S] = field(default_factory=list)
-    """Sequences that continue by one token."""
-    prefills: list[Entry[S]] = field(default_factory=list)
-    preempted: list[S] = field(default_factory=list)
-    arriving: list[S] = field(default_factory=list)
-    """Admitted, to wait aside until their KV has come from elsewhere."""
-    resumed: list[S] = field(default_factory=list)
-    """They run again, having waited aside for a place."""
-    stalled: list[S] = field(default_factory=list)
-    """They decode, but have no part in this step."""
+    __slots__ = ("_entries", "arriving", "decodes", "preempted", "prefills", "resumed", "stalled")
 
-    _entries: list[Entry[S]] | None = None
+    def __init__(self) -> None:
+        self.decodes: list[S] = []
+        """Sequences that continue by one token."""
+        self.prefills: list[Entry[S]] = []
+        self.preempted: list[S] = []
+        self.arriving: list[S] = []
+        """Admitted, to wait aside until their KV has come from elsewhere."""
+        self.resumed: list[S] = []
+        """They run again, having waited aside for a place."""
+        self.stalled: list[S] = []
+        """They decode, but have no part in this step."""
+        self._entries: list[Entry[S]] | None = None
 
     @property
     def entries(self) -> list[Entry[S]]:

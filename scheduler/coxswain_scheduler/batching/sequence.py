@@ -29,7 +29,7 @@ class Sequence:
         "tip",
     )
 
-    def __init__(self, id: str, *, prompt_len: int, output_len: int = 0, block_size: int, rank: float = 0.0) -> None:  # noqa: A002
+    def __init__(self, id: str, *, prompt_len: int, block_size: int, output_len: int = 0, rank: float = 0.0) -> None:  # noqa: A002
         self.id = id
         self.prompt_len = prompt_len
         self.length = prompt_len + output_len
@@ -68,7 +68,9 @@ class Sequence:
     def name(self, block: int) -> int:
         """Hash of one full block."""
         hashes = self._hashes
-        return hashes[block] if block < len(hashes) else self.hashes(block + 1)[block]
+        while len(hashes) <= block:
+            hashes.append(self._hash(len(hashes)))
+        return hashes[block]
 
     def _hash(self, block: int) -> int:
         """Of a full block, when those of all blocks in front of it are known."""
