@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from coxswain_kernels import block_copy, experts, grouping, kv_write, linear, rms_norm, routing, silu_mul
+from coxswain_kernels import (
+    block_copy,
+    experts,
+    grouping,
+    kv_write,
+    linear,
+    rms_norm,
+    routing,
+    sampling,
+    silu_mul,
+)
 from coxswain_kernels.plans import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -13,5 +23,6 @@ OPERATIONS: tuple[Operation, ...] = (
     linear.OPERATION,
     rms_norm.OPERATION,
     routing.OPERATION,
+    sampling.OPERATION,
     silu_mul.OPERATION,
 )
