@@ -34,6 +34,14 @@ def test_heads_may_be_normalised_first(dtype: torch.dtype, device: str) -> None:
 
 
 @pytest.mark.parity("kv_write")
+def test_tokens_of_no_slot_are_rotated_and_not_kept(device: str) -> None:
+    tokens, tables = _tokens([3, 3], [-1, -1], torch.float32, 4, device), _tables(torch.float32, device)
+    cache = _cache(torch.float32, device)
+    torch.testing.assert_close(op.kv_write(tokens, *tables, cache), op.launch(tokens, *tables, cache))
+    assert not cache.keys.any() and not cache.values.any()
+
+
+@pytest.mark.parity("kv_write")
 def test_there_may_be_no_tokens(device: str) -> None:
     tokens = _tokens([], [], torch.float32, 4, device)
     assert op.launch(tokens, *_tables(torch.float32, device), _cache(torch.float32, device)).shape == (0, 4, HEAD_DIM)

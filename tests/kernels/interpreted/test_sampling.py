@@ -25,7 +25,9 @@ def test_the_kernels_choose_as_numpy_does(vocab: int, device: str) -> None:
         top_p=[1.0, 1.0, 0.9, 0.95, 0.5, 0.3, 0.99, 0.0],
         min_p=[0.0, 0.0, 0.0, 0.1, 0.0, 0.05, 1.0, 0.5],
     )
-    assert op.launch(logits, settings).tolist() == op.reference(logits.cpu(), _cpu(settings)).tolist()
+    wanted = op.reference(logits.cpu(), _cpu(settings)).tolist()
+    assert op.launch(logits, settings).tolist() == wanted
+    assert op.sample(logits, settings).tolist() == wanted
 
 
 @pytest.mark.parity("sampling")
