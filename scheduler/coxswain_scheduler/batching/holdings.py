@@ -58,19 +58,28 @@ class Holdings:
         sequence.computed = 0
 
     def decode(self, sequences: Collection[Sequence], steps: int) -> None:
-        """Let each compute `steps` tokens, one in each step, and be given the next."""
+        """Let each, of which all tokens but the last are computed, compute `steps` more, one in each step."""
+        size = self.block_size
+        left = size - steps
+        leaving: list[Sequence] = []
+        for sequence in sequences:
+            computed = sequence.computed
+            sequence.computed = end = computed + steps
+            sequence.length = end + 1
+            if not 0 < computed % size < left:  # most stay within a block
+                leaving.append(sequence)
+        if leaving:
+            self._leave_blocks(leaving, steps)
+
+    def _leave_blocks(self, leaving: list[Sequence], steps: int) -> None:
+        """Some have computed the last token of a block, or the first: in order of running."""
         size = self.block_size
         taking: list[Taking] = []
         filling: list[Sequence] = []
-        for order, sequence in enumerate(sequences):
-            computed = sequence.computed
-            sequence.computed = end = computed + steps
-            sequence.length += steps
-            offset = computed % size
-            if offset and offset + steps < size:  # within a block, as most are
-                continue
+        for order, sequence in enumerate(leaving):
+            end = sequence.computed
             if (held := len(sequence.blocks) * size) < end:
-                taking += [(step - computed, order, sequence) for step in range(held, end, size)]
+                taking += [(step - end + steps, order, sequence) for step in range(held, end, size)]
             if end // size > sequence.registered:
                 filling.append(sequence)
         if filling and self._known(filling):

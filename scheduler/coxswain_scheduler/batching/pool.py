@@ -11,7 +11,6 @@ before the run in front of it, so whatever stands first has nothing behind it.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator
 from collections.abc import Sequence as Items
@@ -93,6 +92,20 @@ class BlockPool:
         """The longest known prefix of `hashes`. Nothing is held by asking."""
         return self._follow(self.root, hashes, 0)
 
+    def depth(self, hashes: Items[int]) -> int:
+        """How many of `hashes`, from the first on, are known."""
+        run, depth, end = self.root, 0, len(hashes)
+        while depth < end:
+            behind = run.behind.get(hashes[depth])
+            if behind is None:
+                break
+            run = behind
+            length = len(run.hashes)
+            if hashes[depth : depth + length] != run.hashes:
+                return depth + _common(run.hashes, hashes, depth)
+            depth += length
+        return depth
+
     def idle(self, prefix: Prefix) -> int:
         """Blocks of `prefix` that nobody holds: `hold` would take so many from `free`."""
         run, count = prefix.run, prefix.taken
@@ -128,7 +141,8 @@ class BlockPool:
                 run, rest = self.register(run, hashes[found.count :], blocks[found.count :])
                 theirs += rest
             return run, theirs
-        self._note(True, hashes)
+        if self._events is not None:
+            self._events.append((True, hashes))
         if tip.holders == 1 and not tip.behind and tip.parent is not None:
             tip.hashes += hashes
             tip.blocks += blocks
@@ -168,10 +182,6 @@ class BlockPool:
             run = stack.pop()
             yield run
             stack += run.behind.values()
-
-    def _note(self, came: bool, hashes: list[int]) -> None:
-        if self._events is not None:
-            self._events.append((came, hashes))
 
     @staticmethod
     def _follow(run: Run, hashes: Items[int], start: int) -> Prefix:
@@ -228,21 +238,30 @@ class BlockPool:
         self._idle_blocks -= count
         while count > 0:
             run = next(iter(self._idle))
-            if len(run.blocks) > count:
-                blocks += run.blocks[: -count - 1 : -1]
-                self._note(False, run.hashes[-count:])
-                del run.blocks[-count:], run.hashes[-count:]
+            theirs, names = run.blocks, run.hashes
+            if len(theirs) > count:
+                blocks += theirs[: -count - 1 : -1]
+                if self._events is not None:
+                    self._events.append((False, names[-count:]))
+                del theirs[-count:], names[-count:]
                 break
-            blocks += reversed(run.blocks)
-            self._note(False, run.hashes)
+            blocks += theirs[::-1]
+            if self._events is not None:
+                self._events.append((False, names))
             del self._idle[run]
             assert run.parent is not None
-            del run.parent.behind[run.hashes[0]]
-            count -= len(run.blocks)
+            del run.parent.behind[names[0]]
+            count -= len(theirs)
         return blocks
 
 
 def _common(names: list[int], hashes: Items[int], depth: int) -> int:
-    """How many leading items agree; chained hashes that differ once differ for ever."""
-    limit = min(len(names), len(hashes) - depth)
-    return bisect_left(range(limit), 1, key=lambda index: names[index] != hashes[depth + index])
+    """How many leading items agree, at least one; chained hashes that differ once differ for ever."""
+    agree, differ = 1, min(len(names), len(hashes) - depth)
+    while agree < differ:
+        middle = (agree + differ) // 2
+        if names[middle] == hashes[depth + middle]:
+            agree = middle + 1
+        else:
+            differ = middle
+    return agree

@@ -39,7 +39,7 @@ class Caches:
             return 0
         if self.by_events:
             return self._told(request).get(engine.id, 0)
-        return _tokens(request, engine.batcher.pool.match(request.hashes).count, engine.block_size)
+        return _tokens(request, engine.batcher.pool.depth(request.hashes), engine.block_size)
 
     def holders(self, request: SimRequest) -> Mapping[int, int]:
         """The same for every engine that a policy sees and that holds any, those that hold most first."""
@@ -49,7 +49,7 @@ class Caches:
             return self._told(request)
         hashes, most, held = request.hashes, request.prompt_tokens - 1, []
         for key, engine in self._simulation.fleet.visible.items():
-            if blocks := engine.batcher.pool.match(hashes).count:
+            if blocks := engine.batcher.pool.depth(hashes):
                 size = engine.block_size
                 held.append((key, min(blocks, most // size) * size))
         held.sort(key=_held, reverse=True)

@@ -27,8 +27,11 @@ class Report:
         self.preemptions = 0
         limits = Limits(max_num_seqs=spec.max_num_seqs, max_step_tokens=spec.step_tokens)
         pool = BlockPool(size=spec.total_blocks, events=events)
-        kind = MockerBatcher if spec.mocker else Batcher[SimSequence]
-        self.batcher: Batcher[SimSequence] = kind(pool=pool, block_size=spec.block_size, limits=limits)
+        self.batcher: Batcher[SimSequence]
+        if spec.mocker:
+            self.batcher = MockerBatcher(pool=pool, block_size=spec.block_size, limits=limits)
+        else:
+            self.batcher = Batcher(pool=pool, block_size=spec.block_size, limits=limits)
         self.decoding_now = Decoding(gaps)
         self.slow = 1.0
         """How many times as long as it should a step takes."""
