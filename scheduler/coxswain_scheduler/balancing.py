@@ -66,7 +66,8 @@ class Balancing:
             found = self._pair(engines, token_seconds, wanted, busy)
         else:
             found = self._even_out([engine for engine in engines if engine.id not in busy])
-        busy |= {target.id for _, target in found} | {request.engine for request, _ in found}
+        busy.update(target.id for _, target in found)
+        busy.update(request.engine for request, _ in found)
         found += self._vacate([engine for engine in engines if engine.id not in busy])
         self._begin(found)
         return found
@@ -87,8 +88,8 @@ class Balancing:
 
     def _busy(self, wanted: Mapping[int, int]) -> set[int | None]:
         """Engines that take part in a migration; one that makes room for a prompt may send several away at a time."""
-        ways = self._under_way.values()
-        return {move.target for move in ways} | {move.source for move in ways if move.source not in wanted}
+        busy: set[int | None] = {move.target for move in self._under_way.values()}
+        return busy.union(move.source for move in self._under_way.values() if move.source not in wanted)
 
     # Who should go
 

@@ -7,9 +7,9 @@ Source: OSDI'24 and AlibabaPAI/llumnix. An engine's freeness is how many steps a
 For migration only the first of the queued requests counts, unless `defragment=false`. Engines are busy below 10
 remaining steps, at 128 decodes, or with all KV spoken for; dispatch takes the freest that is not busy. Every 50 ms
 engines with preempted requests or fewer than `threshold` (3) remaining steps are paired, fullest first, with those
-above it and nothing preempted, freest first; of each the shortest running request moves (`cluster.move` copies in stages), one
-migration per engine at a time. An engine with high-priority requests keeps headroom: all of its KV but the 1,600
-tokens at which decoding is near its best speed (`ideal_tokens`). High priority is queued first and never moved. A
+above it and nothing preempted, freest first; of each the shortest running request moves (`cluster.move` copies in
+stages), one migration per engine at a time. An engine with high-priority requests keeps headroom: all of its KV but the
+1,600 tokens at which decoding is near its best speed (`ideal_tokens`). High priority is queued first and never moved. A
 migration that has not ended after 10 s is given up (the pre-allocation's time limit).
 
 With `scale=true`, every 10 s: one more engine if the mean of remaining steps is below `up` (10), one less if it is
