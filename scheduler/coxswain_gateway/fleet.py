@@ -17,6 +17,7 @@ from coxswain_gateway.statistics import Statistics
 from coxswain_gateway.streams import Streams
 from coxswain_protocol.messages import Beat, Blocks, Hello, Leaving, Step
 from coxswain_protocol.status import GatewayStatus
+from coxswain_protocol.traffic import Traffic
 from coxswain_scheduler.policies.coxswain import Coxswain
 from coxswain_scheduler.policies.interface import Policy
 
@@ -182,6 +183,10 @@ class Fleet:
             replays=self.statistics.replays.total(),
             draining=self.draining,
         )
+
+    def traffic(self, since: str) -> Traffic:
+        """What happened since that cursor."""
+        return self.streams.traffic.report(since, now=self.clock(), engines=self.cluster.engines.values())
 
     def predicted_wait(self) -> float:
         """Seconds after which a new request may expect its turn, at the best replica."""

@@ -7,6 +7,7 @@ import contextlib
 import hmac
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -99,6 +100,7 @@ class Gateway:
         app.router.add_get("/live", self._live)
         app.router.add_get("/ready", self._ready)
         app.router.add_get("/internal/status", self._internal_status)
+        app.router.add_get("/internal/traffic", self._internal_traffic)
         return app
 
     async def _live(self, _: web.Request) -> web.Response:
@@ -108,10 +110,17 @@ class Gateway:
         return web.Response(text="ok\n") if self.fleet.accepts else web.Response(text="not ready\n", status=503)
 
     async def _internal_status(self, request: web.Request) -> web.Response:
+        return self._internal(request, self.fleet.status)
+
+    async def _internal_traffic(self, request: web.Request) -> web.Response:
+        return self._internal(request, lambda: self.fleet.traffic(request.query.get("since", "")))
+
+    def _internal(self, request: web.Request, page: Callable[[], object]) -> web.Response:
+        """A page for the operator and the coordinator, who know the service's token."""
         expected = f"Bearer {self._settings.token}".encode()
         if not hmac.compare_digest(request.headers.get("Authorization", "").encode(errors="surrogateescape"), expected):
             return web.Response(status=401, text="Authorization must be `Bearer` and the service's token\n")
-        return web.Response(body=msgspec.json.encode(self.fleet.status()), content_type="application/json")
+        return web.Response(body=msgspec.json.encode(page()), content_type="application/json")
 
 
 def _port(runner: web.AppRunner) -> int:

@@ -17,6 +17,7 @@ from coxswain_gateway.recorder import Recorder
 from coxswain_gateway.settings import Settings
 from coxswain_gateway.statistics import Statistics
 from coxswain_gateway.token_log import GapError
+from coxswain_gateway.traffic import TrafficLog
 from coxswain_protocol.messages import Abort, Chunk, EngineInfo, Finish, Submit
 from coxswain_scheduler.policies.interface import Objectives, Policy
 from coxswain_scheduler.resuming import best_places
@@ -51,6 +52,7 @@ class Streams:
         self._statistics = statistics
         self._clock = clock
         self._recorder = recorder
+        self.traffic = TrafficLog()
         self._held: dict[str, Generation] = {}
         self._reminded = clock()
         self.cluster = LiveCluster(
@@ -77,6 +79,7 @@ class Streams:
         self.waiting += 1
         self._statistics.accepted += 1
         self._statistics.prompt_tokens += len(generation.log.prompt)
+        self.traffic.started(generation)
         self._place(generation)
 
     def stop(self, generation: Generation, *, outcome: str) -> None:
@@ -289,8 +292,10 @@ class Streams:
         self.live -= 1
         if generation.first_token_at is None:
             self.waiting -= 1
+        now = self._clock()
         self._statistics.ended[outcome] += 1
-        self._statistics.duration.record(self._clock() - generation.created)
+        self._statistics.duration.record(now - generation.created)
+        self.traffic.ended(generation, outcome, now)
         if self._recorder is not None:
             self._recorder.request(generation, outcome)
         generation.listener.advanced()

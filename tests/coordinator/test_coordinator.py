@@ -72,12 +72,14 @@ async def coordinator(*pages: StatusPage, port: int) -> AsyncIterator[asyncio.su
             await process.wait()
 
 
-async def status(port: int, condition: Callable[[ServiceStatus], bool], what: str) -> ServiceStatus:
+async def status(
+    port: int, condition: Callable[[ServiceStatus], bool], what: str, *, token: str = TOKEN
+) -> ServiceStatus:
     """The coordinator's status, once `condition` holds."""
     url = f"http://127.0.0.1:{port}/internal/status"
     deadline = asyncio.get_running_loop().time() + DEADLINE
     last: object = "no answer"
-    async with aiohttp.ClientSession(headers=HEADERS) as session:
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session:
         while asyncio.get_running_loop().time() < deadline:
             try:
                 async with session.get(url) as response:
@@ -193,6 +195,8 @@ async def test_a_resolver_that_hangs_delays_no_round() -> None:
         (["--gateways", "chat"], {"COXSWAIN_TOKEN": "t"}, "--gateways: 'chat' is not HOST:PORT"),
         (["--gateways", "chat:1"], {}, "COXSWAIN_TOKEN is not set"),
         (["--gateways", "chat:1", "--status-port", "-1"], {"COXSWAIN_TOKEN": "t"}, "--status-port must be between"),
+        (["--gateways", "chat:1", "--ttft-seconds", "0"], {"COXSWAIN_TOKEN": "t"}, "--ttft-seconds must be more"),
+        (["--gateways", "chat:1", "--attainment", "99"], {"COXSWAIN_TOKEN": "t"}, "--attainment must be between"),
     ],
 )
 def test_what_makes_no_sense_is_refused(flags: list[str], environment: dict[str, str], message: str) -> None:

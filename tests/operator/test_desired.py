@@ -213,11 +213,13 @@ def test_a_secret_keeps_what_is_known() -> None:
     assert secret(owner(), known={})["data"] != secret(owner(), known={})["data"]
 
 
-def test_a_gateway_is_told_the_objectives_that_are_stated() -> None:
-    def args(**spec: Any) -> list[str]:
-        found = everything(owner(**spec))["Deployment", "chat-gateway"]["spec"]["template"]["spec"]["containers"][0]
-        return [flag for flag in found["args"] if "-seconds=" in flag]
+def test_gateways_and_coordinator_are_told_the_objectives_that_are_stated() -> None:
+    def args(name: str, **spec: Any) -> list[str]:
+        found = everything(owner(**spec))["Deployment", name]["spec"]["template"]["spec"]["containers"][0]
+        return [flag for flag in found["args"] if "-seconds=" in flag or "--attainment" in flag]
 
-    assert args() == []
-    stated = {"ttft": {"target": "1500ms"}, "interToken": {"target": "50ms", "percentile": 90}}
-    assert args(objectives=stated) == ["--ttft-seconds=1.5", "--inter-token-seconds=0.05"]
+    assert args("chat-gateway") == args("chat-coordinator") == []
+    stated = {"ttft": {"target": "1500ms", "percentile": 99}, "interToken": {"target": "50ms", "percentile": 90}}
+    flags = ["--ttft-seconds=1.5", "--inter-token-seconds=0.05"]
+    assert args("chat-gateway", objectives=stated) == flags
+    assert args("chat-coordinator", objectives=stated) == [*flags, "--attainment=0.99"]

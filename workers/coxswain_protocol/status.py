@@ -53,6 +53,13 @@ class GatewayStatus(msgspec.Struct, frozen=True):
     draining: bool = False
 
 
+class Recommendation(msgspec.Struct, frozen=True):
+    """How many replicas the service needs to keep to its objectives. Nobody has to follow it."""
+
+    replicas: int
+    why: str
+
+
 class ServiceStatus(msgspec.Struct, frozen=True):
     """`GET /internal/status` of the coordinator: all gateways merged, and what it would do next."""
 
@@ -63,3 +70,5 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     """Addresses of gateways that did not answer the last poll."""
     departure_order: tuple[str, ...] = ()
     """Replicas in the order in which a scale-down should take them: least to move first."""
+    recommended: Recommendation | None = None
+    """None without objectives, and until there is enough to go by."""

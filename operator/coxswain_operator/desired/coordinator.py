@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from coxswain_crds import names
-from coxswain_operator.desired import environment, placement
+from coxswain_crds.llm_service import Objectives
+from coxswain_operator.desired import environment, gateway, placement
 from coxswain_operator.desired.deployment import deployment
 from coxswain_operator.desired.ownership import Owner
 from coxswain_operator.settings import Settings
@@ -38,8 +39,16 @@ def _container(owner: Owner, settings: Settings) -> Object:
             f"--service={owner.name}",
             f"--gateways={owner.gateways_host()}:{names.STATUS_PORT}",
             f"--status-port={names.STATUS_PORT}",
+            *gateway.objectives(owner.spec.objectives),
+            *_attainment(owner.spec.objectives),
         ],
         "ports": [environment.port(names.PORT_NAME_STATUS, names.STATUS_PORT)],
         "readinessProbe": environment.probe("/ready", names.STATUS_PORT, period=2, failures=2),
         "resources": {"requests": {"cpu": "50m", "memory": "96Mi"}},
     }
+
+
+def _attainment(objectives: Objectives) -> list[str]:
+    """The stricter of the percentiles that are stated."""
+    percentiles = [one.percentile for one in (objectives.ttft, objectives.inter_token) if one is not None]
+    return [f"--attainment={max(percentiles) / 100:g}"] if percentiles else []

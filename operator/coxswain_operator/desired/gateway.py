@@ -50,7 +50,7 @@ def _container(owner: Owner, settings: Settings) -> Object:
             f"--replica-port={names.REPLICA_PORT}",
             f"--status-port={names.STATUS_PORT}",
             f"--replay={owner.spec.resilience.replay}",
-            *_objectives(owner.spec.objectives),
+            *objectives(owner.spec.objectives),
         ],
         "ports": [
             environment.port(names.PORT_NAME_HTTP, names.HTTP_PORT),
@@ -62,7 +62,7 @@ def _container(owner: Owner, settings: Settings) -> Object:
     }
 
 
-def _objectives(objectives: Objectives) -> list[str]:
+def objectives(objectives: Objectives) -> list[str]:
     """Those that are stated: a gateway without objectives refuses nobody for being late."""
     stated = {"ttft": objectives.ttft, "inter-token": objectives.inter_token}
     return [f"--{name}-seconds={durations.seconds(one.target):g}" for name, one in stated.items() if one is not None]

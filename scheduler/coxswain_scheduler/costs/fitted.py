@@ -63,6 +63,15 @@ class StepCost:
         if self._unfitted >= _REFIT_AFTER:
             self._fit()
 
+    @property
+    def line(self) -> tuple[float, float, float, float]:
+        """Seconds of a step, of each prompt token, decoding sequence and KV token in it; what a prior adds not."""
+        scales = (1.0, *_USUAL[1:])
+        step, prompt, decode, context = (
+            self._scale * weight / scale for weight, scale in zip(self._weights[1:], scales, strict=True)
+        )
+        return step + _LEAST_SECONDS, prompt, decode, context
+
     def predict(self, prefill_tokens: int, decode_sequences: int, context: int) -> float:
         """Seconds of one step, by what a `StepEvent` says: `context` is that of prompts and decodes together."""
         return self.seconds(_work(prefill_tokens, decode_sequences, context))

@@ -74,3 +74,9 @@ class StatusCollector(Collector):
         yield GaugeMetricFamily("coxswain_service_streams", "Streams, over all gateways", value=streams)
         waiting = sum(gateway.waiting for gateway in status.gateways)
         yield GaugeMetricFamily("coxswain_service_waiting", "Requests without a first token", value=waiting)
+        if status.recommended is not None:
+            yield GaugeMetricFamily(
+                "coxswain_service_recommended_replicas",
+                "Replicas that the objectives need, as the autoscaler sees it",
+                value=status.recommended.replicas,
+            )

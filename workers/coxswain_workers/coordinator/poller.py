@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import TypeVar
 
 import aiohttp
 import msgspec
 
 from coxswain_protocol.status import GatewayStatus, MemberState, ServiceStatus
+from coxswain_protocol.traffic import Traffic
 from coxswain_scheduler.membership import departure_order, merge
 from coxswain_workers.addresses import Address, Addresses
+from coxswain_workers.coordinator.recommender import Recommender
 from coxswain_workers.coordinator.settings import Settings
 
 log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 
 class UnreachableError(Exception):
@@ -26,7 +31,9 @@ class Poller:
     def __init__(self, settings: Settings, addresses: Addresses) -> None:
         self._settings = settings
         self._addresses = addresses
-        self._decoder = msgspec.json.Decoder(GatewayStatus)
+        self._recommender: Recommender | None = None
+        if settings.ttft_seconds is not None and settings.inter_token_seconds is not None:
+            self._recommender = Recommender(settings)
         self._known: frozenset[Address] = frozenset()
         self._down: set[Address] = set()
         self._states: dict[str, MemberState] = {}
@@ -43,6 +50,8 @@ class Poller:
         self._known = await self._addresses.refresh()
         async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session, asyncio.TaskGroup() as group:
             group.create_task(self._resolve())  # apart, so that a slow resolver delays no round
+            if self._recommender is not None:
+                group.create_task(self._recommend(session, self._recommender))
             while True:
                 next_round = group.create_task(asyncio.sleep(self._settings.poll_seconds))
                 await self._round(session)
@@ -65,12 +74,30 @@ class Poller:
             members=members,
             unreachable=tuple(_text(a) for a, answer in zip(addresses, answers, strict=True) if answer is None),
             departure_order=departure_order(members),
+            recommended=None if self._recommender is None else self._recommender.latest,
         )
         self._log_changes({member.replica: member.state for member in members})
 
+    async def _recommend(self, session: aiohttp.ClientSession, recommender: Recommender) -> None:
+        while True:
+            addresses = sorted(self._known)
+            answers = await asyncio.gather(*(self._traffic(session, recommender, address) for address in addresses))
+            told = {_text(a): answer for a, answer in zip(addresses, answers, strict=True) if answer is not None}
+            recommender.take(told, now=asyncio.get_running_loop().time())
+            await asyncio.sleep(self._settings.recommend_seconds)
+
+    async def _traffic(
+        self, session: aiohttp.ClientSession, recommender: Recommender, address: Address
+    ) -> Traffic | None:
+        try:
+            since = recommender.cursor(_text(address))
+            return await self._ask(session, address, f"/internal/traffic?since={since}", Traffic)
+        except UnreachableError:
+            return None  # said and counted by the round
+
     async def _poll(self, session: aiohttp.ClientSession, address: Address) -> GatewayStatus | None:
         try:
-            status = await self._ask(session, address)
+            status = await self._ask(session, address, "/internal/status", GatewayStatus)
         except UnreachableError as error:
             self.failures += 1
             if address not in self._down:
@@ -82,12 +109,12 @@ class Poller:
         self._down.discard(address)
         return status
 
-    async def _ask(self, session: aiohttp.ClientSession, address: Address) -> GatewayStatus:
+    async def _ask(self, session: aiohttp.ClientSession, address: Address, path: str, kind: type[Answer]) -> Answer:
         try:
-            async with session.get(f"http://{_text(address)}/internal/status") as response:
+            async with session.get(f"http://{_text(address)}{path}") as response:
                 if response.status != 200:
                     raise UnreachableError(f"the gateway answers with status {response.status}")
-                return self._decoder.decode(await response.read())
+                return msgspec.json.decode(await response.read(), type=kind)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise UnreachableError(f"the gateway does not answer: {error or 'timeout'}") from None
         except msgspec.MsgspecError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,14 @@ class Settings:
     poll_seconds: float = 1.0
     answer_seconds: float = 0.8
     """A gateway that has not answered by then is unreachable in this round."""
+    ttft_seconds: float | None = None
+    inter_token_seconds: float | None = None
+    """Replicas are recommended where both objectives are set."""
+    attainment: float = 0.95
+    startup_seconds: float = 180.0
+    """From asking for a replica until it serves."""
+    recommend_seconds: float = 15.0
+    """From one recommendation to the next."""
 
 
 def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
@@ -36,6 +45,11 @@ def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> S
         raise SettingsError("COXSWAIN_TOKEN is not set: it must hold the service's token, which gateways check")
     if not 0 <= options["status_port"] <= 65535:
         raise SettingsError("--status-port must be between 0 and 65535")
+    for flag in ("ttft_seconds", "inter_token_seconds", "startup_seconds", "recommend_seconds"):
+        if options[flag] is not None and not 0 < options[flag] < math.inf:
+            raise SettingsError(f"--{flag.replace('_', '-')} must be more than 0, in seconds")
+    if not 0 < options["attainment"] < 1:
+        raise SettingsError("--attainment must be between 0 and 1")
     try:
         options["gateways"] = GatewayAddresses.parse(options["gateways"])
     except ValueError as error:
@@ -52,4 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--gateways", required=True, help="HOST:PORT of the gateways' status pages; commas separate several")
     add("--status-host", default=Settings.status_host, help="address to listen on (default: all)")
     add("--status-port", type=int, default=Settings.status_port, help="/internal/status, /live, /ready and /metrics")
+    add("--ttft-seconds", type=float, help="objective for the first token")
+    add("--inter-token-seconds", type=float, help="objective for the mean time between tokens")
+    add("--attainment", type=float, default=Settings.attainment, help="share of requests that are to meet both")
+    add("--startup-seconds", type=float, default=Settings.startup_seconds, help="until a new replica serves")
+    add("--recommend-seconds", type=float, default=Settings.recommend_seconds, help="between two recommendations")
     return parser
