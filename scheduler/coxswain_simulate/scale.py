@@ -31,6 +31,7 @@ from coxswain_simulate.progress import shown
 
 _SHOWN_SECONDS = 60.0
 _DAY_OF_R1 = "h200-deepseek-r1-tp8"
+_ROWS = {"autoscaler": "autoscaler", "clairvoyant": "clairvoyant", "peak_static": "peak-static"}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Parser]) -> None:
@@ -60,6 +61,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Parser]) -> None:
     group.add_argument(
         "--verify", action="store_true", help="simulate the two plans of hindsight too, and print their attainment"
     )
+    group.add_argument(
+        "--plan", choices=list(_ROWS.values()), metavar="NAME", help=f"simulate one alone: {', '.join(_ROWS.values())}"
+    )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write all figures there; - is standard output")
 
 
@@ -73,24 +77,35 @@ def run(args: argparse.Namespace) -> int:
         trace = trace_of(args)
     with shown("looking back"):
         seen = _looked_back(trace, shape, objectives, args)
-    first = args.initial or seen.static()
     figures = _figures(args, trace, profile, startup, seen)
-    runs: dict[str, tuple[Plan, int]] = {"autoscaler": (Autoscaler(shape, goals), first)}
-    if args.verify:
-        ahead = seen.clairvoyant(startup)
-        window = seen.window_seconds
-        clairvoyant = Fixed(lambda now: int(ahead[min(len(ahead) - 1, int(now / window))]))
-        runs["clairvoyant"] = (clairvoyant, int(ahead[: int(startup / window) + 1].max()))
-        runs["peak_static"] = (Fixed(lambda _: seen.static()), seen.static())
-    for name, (plan, engines) in runs.items():
+    plans = _hindsight_plans(seen, startup) | {"autoscaler": (Autoscaler(shape, goals), args.initial or seen.static())}
+    for name in _wanted(args):
+        plan, engines = plans[name]
         with shown(f"simulating: {name}"):
             figures[name] |= _simulated(trace, _setup(profile, startup, objectives, engines=engines), plan)
-    _compare(figures)
+    if figures["autoscaler"]:
+        _compare(figures)
     if args.json != Path("-"):
         Console().print(_table(figures))
     if args.json is not None:
         write_json(figures, args.json)
     return 0
+
+
+def _wanted(args: argparse.Namespace) -> list[str]:
+    if args.plan:
+        return [name for name, title in _ROWS.items() if title == args.plan]
+    return list(_ROWS) if args.verify else ["autoscaler"]
+
+
+def _hindsight_plans(seen: Hindsight, startup: float) -> dict[str, tuple[Plan, int]]:
+    """Plans with the engines that each begins with."""
+    ahead, window = seen.clairvoyant(startup), seen.window_seconds
+    clairvoyant = Fixed(lambda now: int(ahead[min(len(ahead) - 1, int(now / window))]))
+    return {
+        "clairvoyant": (clairvoyant, int(ahead[: int(startup / window) + 1].max())),
+        "peak_static": (Fixed(lambda _: seen.static()), seen.static()),
+    }
 
 
 def _goals(args: argparse.Namespace, objectives: Objectives, startup: float) -> Goals:
@@ -205,9 +220,10 @@ def _compare(figures: dict[str, Any]) -> None:
 
 def _table(figures: dict[str, Any]) -> Table:
     shown_table = Table("", "GPU-hours", "mean engines", "peak", "attainment", "TTFT P99", "inter-token P99", box=None)
-    rows = {"autoscaler": "autoscaler", "clairvoyant": "clairvoyant", "peak_static": "peak-static"}
-    for name, title in rows.items():
+    for name, title in _ROWS.items():
         one = figures[name]
+        if not one:
+            continue
         hours = one.get("gpu_hours", one.get("planned_gpu_hours"))
         mean = one.get("mean_engines", one.get("planned_mean_engines", one.get("engines")))
         peak = one.get("peak_engines", one.get("planned_peak_engines", one.get("engines")))
@@ -222,8 +238,9 @@ def _table(figures: dict[str, Any]) -> Table:
             "" if first is None else f"{first:.2f} s",
             "" if between is None else f"{1000 * between:.1f} ms",
         )
-    share = figures["share_of_clairvoyant_saving"]
-    shown_table.caption = f"saving {figures['saving']:.1%}; clairvoyant {figures['clairvoyant_saving']:.1%}" + (
-        f"; share {share:.1%}" if share is not None else ""
-    )
+    if figures["autoscaler"]:
+        share = figures["share_of_clairvoyant_saving"]
+        shown_table.caption = f"saving {figures['saving']:.1%}; clairvoyant {figures['clairvoyant_saving']:.1%}" + (
+            f"; share {share:.1%}" if share is not None else ""
+        )
     return shown_table
