@@ -25,7 +25,7 @@ _RESULTS = _HERE / "results/autoscaling"
 _FLAGS = "--format servegen --copies 16 --profile h200-deepseek-r1-tp8 --startup 180s --ttft 5s --itl 70ms --seed 0"
 _ROWS = {"autoscaler": "autoscaler", "clairvoyant": "clairvoyant", "peak_static": "peak-static"}
 _TUNED_ON = """The defaults were tuned on other days than this one: half days of ServeGen's m-large rates (days 1,
-4 and 9; m-large 12, m-mid 2 and mm-image less often; the bound of the headroom and the time to clear a queue on 1, 4 and
+4 and 9; m-large 12, m-mid 2 and mm-image less often; the headroom's bound and the time to clear a queue on 1, 4 and
 9), scaled to the same mean, with gamma arrivals of the recorded variation and this day's request lengths in shuffled
 order (on days 4 and 12 in shuffled blocks of 5,000). There a fleet that moves in steps of a second stood in for the
 simulator. This day was looked at too, with the same stand-in: to find out in which hours it went wrong and why, and for
