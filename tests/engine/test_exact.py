@@ -18,8 +18,8 @@ from coxswain_scheduler.batching import Batcher, BlockPool, Limits, TokenSequenc
 from coxswain_workers.engine.interface import EngineOptions
 from coxswain_workers.engine.native import load_native
 from coxswain_workers.engine.rows import BUCKETS, Rows, safe_rows
-from coxswain_workers.engine.runner import Arrangement, TorchRunner
 from coxswain_workers.engine.selfcheck import arrange_exact, is_exact
+from coxswain_workers.engine.torch_runner import Arrangement, TorchRunner
 from tests.checkpoints import Architecture, write_checkpoint
 from tests.engine.conftest import OPTIONS
 from tests.engine.driving import complete, request
@@ -34,6 +34,7 @@ def runner_of(checkpoint: Callable[[Architecture], Path]) -> Callable[[Architect
     def runner(architecture: Architecture) -> TorchRunner:
         engine = load_native(checkpoint(architecture), OPTIONS)
         assert "exact" in engine.info.features
+        assert isinstance(engine._runner, TorchRunner)
         return engine._runner
 
     return runner

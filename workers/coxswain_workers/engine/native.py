@@ -14,19 +14,21 @@ from coxswain_workers.engine.config import ModelConfig, read_config
 from coxswain_workers.engine.errors import AcceleratorError, ArgumentError, NotEnoughMemoryError
 from coxswain_workers.engine.interface import EngineOptions, StepOutput
 from coxswain_workers.engine.memory import available_bytes
-from coxswain_workers.engine.model import load_model
+from coxswain_workers.engine.model import Model, load_model
 from coxswain_workers.engine.requests import Running, problem
-from coxswain_workers.engine.runner import TorchRunner
+from coxswain_workers.engine.runner import Runner
 from coxswain_workers.engine.sampler import sample
-from coxswain_workers.engine.selfcheck import arrange_exact, measure_step_floor
+from coxswain_workers.engine.selfcheck import arrange_exact, is_exact, measure_step_floor
 from coxswain_workers.engine.tokenizer import check_tokenizer, tokenizer_digest
+from coxswain_workers.engine.torch_runner import TorchRunner
+from coxswain_workers.engine.triton_runner import TritonRunner
 from coxswain_workers.engine.weights import weight_files, weights_digest
 
 
 class NativeEngine:
     """Implements `Engine`. Made by `load_native`."""
 
-    def __init__(self, runner: TorchRunner, info: EngineInfo, options: EngineOptions) -> None:
+    def __init__(self, runner: Runner, info: EngineInfo, options: EngineOptions) -> None:
         self.info = info
         self._runner = runner
         self._check = options.check_integrity
@@ -141,8 +143,7 @@ def load_native(path: str | Path, options: EngineOptions) -> NativeEngine:
     max_model_len = min(options.max_model_len or config.max_position_embeddings, config.max_position_embeddings)
     model = load_model(path, config, positions=max_model_len, dtype=dtype, device=options.device)
     num_blocks = _num_blocks(config, options, max_model_len=max_model_len, dtype=dtype)
-    runner = TorchRunner(model, num_blocks=num_blocks, block_size=options.block_size)
-    exact = options.arithmetic == "exact" and arrange_exact(runner) is not None
+    runner, exact = _runner(model, options, num_blocks=num_blocks)
     info = EngineInfo(
         engine="native",
         model=options.model or path.name,
@@ -160,6 +161,16 @@ def load_native(path: str | Path, options: EngineOptions) -> NativeEngine:
         max_step_tokens=options.max_step_tokens,
     )
     return NativeEngine(runner, info, options)
+
+
+def _runner(model: Model, options: EngineOptions, *, num_blocks: int) -> tuple[Runner, bool]:
+    """By the device, and whether its arithmetic is exact: on a GPU by Triton where there are kernels for the model."""
+    exact, size = options.arithmetic == "exact", options.block_size
+    if model.embedding.device.type != "cpu" and TritonRunner.supports(model.config, block_size=size):
+        by_triton = TritonRunner(model, num_blocks=num_blocks, block_size=size, invariant=exact)
+        return by_triton, exact and is_exact(by_triton)
+    by_torch = TorchRunner(model, num_blocks=num_blocks, block_size=size)
+    return by_torch, exact and arrange_exact(by_torch) is not None
 
 
 def _use_threads(options: EngineOptions) -> None:

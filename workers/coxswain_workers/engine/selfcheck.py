@@ -17,7 +17,8 @@ from coxswain_kernels.linear import linear
 from coxswain_scheduler.batching import Batcher, BlockPool, Entry, Limits, TokenSequence
 from coxswain_workers.engine.model import Model, Projection
 from coxswain_workers.engine.rows import BUCKETS, Rows, safe_rows
-from coxswain_workers.engine.runner import Arrangement, TorchRunner
+from coxswain_workers.engine.runner import Runner
+from coxswain_workers.engine.torch_runner import Arrangement, TorchRunner
 
 ATTENTION = ((2, 32), (4, 32), (8, 32), (4, 8), (8, 8), (2, 1), (4, 1), (8, 1), (16, 1))
 """Arrangements of attention to try: fewest rows of a tile, tokens of a prefill tile. Cheapest first."""
@@ -43,22 +44,22 @@ def arrange_exact(runner: TorchRunner) -> Arrangement | None:
     return None
 
 
-def is_exact(runner: TorchRunner) -> bool:
+def is_exact(runner: Runner) -> bool:
     """Whether every company gives the same tokens the same logits. Uses the runner's blocks, all of them free."""
     seen: dict[tuple[int, ...], Tensor] = {}
     return all(_agrees(seen, _trace(runner, *company)) for company in COMPANIES)
 
 
-def measure_step_floor(runner: TorchRunner, *, repeats: int = 10) -> float:
+def measure_step_floor(runner: Runner, *, repeats: int = 10) -> float:
     """Seconds of the fastest of some single decode steps."""
     sequence = TokenSequence("floor", prompt=[0, 0], block_size=runner.block_size)
     sequence.blocks = [0] * sequence.blocks_for(2)
     return min(_seconds(runner, Entry(sequence, 1, 1, samples=True)) for _ in range(repeats))
 
 
-def _seconds(runner: TorchRunner, entry: Entry[TokenSequence]) -> float:
+def _seconds(runner: Runner, entry: Entry[TokenSequence]) -> float:
     began = time.perf_counter()
-    runner.run([entry])
+    runner.run([entry]).cpu()  # which waits for a GPU to be done
     return time.perf_counter() - began
 
 
@@ -92,7 +93,7 @@ def _agrees(seen: dict[tuple[int, ...], Tensor], traced: Iterable[tuple[tuple[in
 
 
 def _trace(
-    runner: TorchRunner, max_num_seqs: int, max_step_tokens: int, decoded: int
+    runner: Runner, max_num_seqs: int, max_step_tokens: int, decoded: int
 ) -> Iterable[tuple[tuple[int, ...], Tensor]]:
     """(tokens, logits of the next one) as they come; the tokens are given, not chosen."""
     pool = BlockPool(size=runner.num_blocks)
@@ -113,7 +114,7 @@ def _trace(
                 sequence.append(scripts[sequence.id][len(sequence.tokens)])
 
 
-def _scripts(runner: TorchRunner, *, few: bool) -> dict[str, list[int]]:
+def _scripts(runner: Runner, *, few: bool) -> dict[str, list[int]]:
     """Sequences of fixed tokens, no longer than the model and the pool allow."""
     longest = min(runner.model.cos.shape[0], runner.num_blocks * runner.block_size)
     vocab = runner.model.config.vocab_size
