@@ -77,15 +77,16 @@ def plan(dtype: torch.dtype, experts: int, top_k: int, *, gate: Gate, renormalis
 
 def plans() -> tuple[Plan, ...]:
     """Those of models with few experts and with many."""
+    models: tuple[tuple[int, int, Gate, bool], ...] = (
+        (8, 2, "softmax", True),
+        (128, 8, "softmax", True),
+        (64, 6, "softmax", False),
+        (256, 8, "sigmoid", True),
+    )
     return tuple(
         plan(dtype, experts, top_k, gate=gate, renormalise=renormalise)
         for dtype in DTYPES
-        for experts, top_k, gate, renormalise in (
-            (8, 2, "softmax", True),
-            (128, 8, "softmax", True),
-            (64, 6, "softmax", False),
-            (256, 8, "sigmoid", True),
-        )
+        for experts, top_k, gate, renormalise in models
     )
 
 
