@@ -189,8 +189,8 @@ def plan(cache: torch.dtype, packed: torch.dtype, *, block_size: int, heads: int
         constants=(dict.fromkeys(scales) if eight_bit is None else {})
         | {"HEADS": heads, "ROWS": block_size * heads, "WIDTH": width, "COLUMNS": columns, "PIECE": rows}
         | {"GATHER": gather, "ENCODING": "" if eight_bit is None else encoding(eight_bit)},
-        aligned=frozenset([*strides, "scales_layer", "scales_block"]),
-        batch=frozenset({"entries"}),
+        aligned=frozenset([*strides, "scales_block"]),
+        batch=frozenset({"entries"} if eight_bit is None else {"entries", "scales_layer"}),
     )
 
 

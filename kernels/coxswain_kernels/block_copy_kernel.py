@@ -8,7 +8,7 @@ import triton.language as tl
 from coxswain_kernels import quantisation
 
 
-@triton.jit(do_not_specialize=["entries"])
+@triton.jit(do_not_specialize=["entries", "scales_layer"])
 def block_copy_kernel(
     cache,
     packed,
