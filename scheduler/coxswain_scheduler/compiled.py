@@ -16,7 +16,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 BUSY = (
-    *("balancing.py", "demand.py", "openings.py", "packing.py", "prefixes.py", "queueing.py"),
+    *("balancing.py", "demand.py", "migration.py", "openings.py", "packing.py", "prefixes.py", "queueing.py"),
     *("batching/*.py", "prefilling/*.py", "steering/*.py", "policies/coxswain.py", "policies/interface.py"),
     *("costs/decode_line.py", "costs/polynomial.py", "costs/timing.py", "simulator/*.py"),
 )

@@ -12,15 +12,19 @@ report; output lengths are not known.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Reason = Literal["Leaving", "Priority", "Defragment", "Balance"]
+Column = NDArray[np.float64]
+Table = NDArray[np.float64]
 
 _USUAL_OUTPUT = 128
 """Steps after which a running sequence is taken to end, when nothing better is known."""
@@ -59,24 +63,27 @@ class Worker(NamedTuple):
     """It takes part in a migration already."""
 
 
+_PRIORITY, _TOKENS = itemgetter(1), itemgetter(2)
+"""Of a `Movable`."""
+_PRESSING = itemgetter(0)
+"""Of a `_Source`."""
+_FREE, _RUNNING, _WANTED, _STEP, _LEAVING, _BUSY = 0, 2, 4, 6, 8, 9
+"""Of a `Worker`."""
+
+
 class Workers:
     """Engines by number, as columns. A coordinator keeps one and writes into it what is reported."""
 
     def __init__(self, rows: Iterable[Worker]) -> None:
         table = np.array(list(rows), dtype=np.float64).reshape(-1, len(Worker._fields))
-        self._columns: dict[str, NDArray[np.float64]] = {
-            field: np.ascontiguousarray(table[:, at]) for at, field in enumerate(Worker._fields)
-        }
+        self.table: Table = np.ascontiguousarray(table.T)
+        """A row for each field, a column for each engine."""
 
     def __len__(self) -> int:
-        return len(self["running"])
-
-    def __getitem__(self, field: str) -> NDArray[np.float64]:
-        return self._columns[field]
+        return int(self.table.shape[1])
 
     def __setitem__(self, number: int, row: Worker) -> None:
-        for field, value in zip(Worker._fields, row, strict=True):
-            self._columns[field][number] = value
+        self.table[:, number] = row
 
 
 class Migration(NamedTuple):
@@ -97,7 +104,7 @@ class Migration(NamedTuple):
         )
 
 
-_WHY = {
+_WHY: dict[Reason, str] = {
     "Leaving": "its engine leaves, and elsewhere it would be computed anew",
     "Priority": "makes room for a more urgent prompt",
     "Defragment": "makes room for a prompt that fits in no engine's free blocks",
@@ -120,116 +127,130 @@ class Pairing:
     def pair(self, workers: Workers, movable: Callable[[int], Sequence[Movable]]) -> list[Migration]:
         """Moves worth their cost, the most pressing first. `movable` is asked for sources only, by number, and answers
         by rising (priority, tokens): an order that holds while they run, for all grow by a token a step."""
-        lasts = self._lasts(workers)
-        receivers = _destinations(workers, lasts, self.horizon)[: self.most]
-        if not len(receivers):
-            return []
-        worth = self._worth(workers, lasts)
-        worth[worth <= workers["step_seconds"][receivers].min()] = 0.0  # no move costs less than a step there
-        givers = _sources(workers, lasts, worth)[: 2 * self.most]
-        destinations, moves = iter(_sides(workers, lasts, worth, receivers)), []
-        to: _Side | None = next(destinations)
-        for source in _sides(workers, lasts, worth, givers):
+        lasts = self._lasts(workers.table)
+        to = self._destinations(workers.table, lasts)
+        moves: list[Migration] = []
+        for source in self._sources(workers.table, lasts, to) if to else ():
             for request in source.choose(movable(source.number), self.block_size):
-                if to is not None and (move := self._move(source, to, request)) is not None:
+                move = self._move(source, to[len(moves)], request)
+                if move is not None:
                     moves.append(move)
-                    to = next(destinations, None)
-            if to is None:
-                break
+                    if len(moves) == len(to):
+                        return moves
         return moves
 
-    def _lasts(self, workers: Workers) -> NDArray[np.float64]:
+    @property
+    def _slowing(self) -> float:
+        """Seconds that copying a token costs each sequence beside it."""
+        return self.kv_bytes_per_token / self.link_bytes_per_second * _SLOWDOWN
+
+    def _lasts(self, table: Table) -> Column:
         """Seconds until an engine's free blocks are used up; below zero when its next prompt does not fit."""
-        slack = workers["free_blocks"] - workers["wanted_blocks"]
-        return slack * self.block_size / np.maximum(workers["running"], 1) * workers["step_seconds"]
+        slack = table[_FREE] - table[_WANTED]
+        lasts: Column = slack * table[_STEP] * self.block_size / np.maximum(table[_RUNNING], 1.0)
+        return lasts
 
-    def _worth(self, workers: Workers, lasts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Seconds of delay that an engine could save at most by giving something away."""
-        held = workers["total_blocks"] - workers["free_blocks"]
-        short = workers["wanted_blocks"] - workers["free_blocks"]
-        wait = short * _USUAL_OUTPUT * workers["step_seconds"] / np.maximum(held, 1)
-        pressing = 1.0 - np.clip(lasts, 0.0, self.horizon) / self.horizon
-        anew = held * self.block_size / np.maximum(workers["running"], 1) * workers["token_seconds"]
-        worth = np.where(short > 0, wait * np.maximum(workers["waiting"], 1), pressing * anew)
-        worth[workers["leaving"] > 0] = inf
-        return worth
+    def _destinations(self, table: Table, lasts: Column) -> list[_Destination]:
+        """Those with room, the one that lasts longest first."""
+        some = np.flatnonzero((lasts > self.horizon) & (table[_LEAVING] + table[_BUSY] == 0.0))
+        some = some[np.argsort(-lasts[some])[: self.most]]
+        return [
+            _Destination(number, free - wanted, step * self.block_size / (running + 1.0), running, step, token)
+            for number, (free, _, running, _, wanted, _, step, token, _, _) in _rows(table, some)
+        ]
 
-    def _move(self, source: _Side, to: _Side, request: Movable) -> Migration | None:
-        blocks = -(-request.tokens // self.block_size)
-        left = (to.free - to.wanted - blocks) * self.block_size / (to.running + 1) * to.step
-        if left < self.horizon or (left < source.lasts and source.reason == "Balance"):
+    def _sources(self, table: Table, lasts: Column, to: Sequence[_Destination]) -> list[_Source]:
+        """Who could save anything by a move: who leaves, who keeps the urgent waiting, who keeps others waiting, the
+        rest; the fullest first."""
+        some = np.flatnonzero(((lasts < self.horizon) | (table[_LEAVING] > 0.0)) & (table[_BUSY] == 0.0))
+        step, running = min([one.step for one in to]), min([one.running for one in to])
+        found: list[_Source] = []
+        for (number, row), last in zip(_rows(table, some), lasts[some].tolist(), strict=True):
+            source = self._source(number, row, last)
+            copied = max(0.0, source.short - 1.0) * self.block_size  # tokens, at least, for the whole worth
+            if source.running and source.worth > copied * self._slowing * (source.running + running) + step:
+                found.append(source)
+        found.sort(key=_PRESSING)
+        return found[: 2 * self.most]
+
+    def _source(self, number: int, row: Sequence[float], lasts: float) -> _Source:
+        free, total, running, waiting, wanted, urgency, step, token, leaving, _ = row
+        short, held = wanted - free, total - free
+        if leaving:
+            return _Source((0, lasts), number, "Leaving", inf, short, running, inf, self.horizon)
+        if short <= 0.0:
+            worth = (1.0 - max(0.0, lasts) / self.horizon) * held * self.block_size / max(1.0, running) * token
+            return _Source((3, lasts), number, "Balance", worth, short, running, inf, max(lasts, self.horizon))
+        worth = short * _USUAL_OUTPUT * step / max(1.0, held) * max(1.0, waiting)
+        if urgency > 0.0:
+            return _Source((1, lasts), number, "Priority", worth, short, running, urgency, self.horizon)
+        return _Source((2, lasts), number, "Defragment", worth, short, running, inf, self.horizon)
+
+    def _move(self, source: _Source, to: _Destination, request: Movable) -> Migration | None:
+        tokens = request.tokens
+        blocks = -(-tokens // self.block_size)
+        if (to.room - blocks) * to.block_seconds < source.keep:
             return None
-        gain = source.gain(request.tokens, blocks, to)
-        copy = request.tokens * self.kv_bytes_per_token / self.link_bytes_per_second
-        cost = copy * _SLOWDOWN * (source.running + to.running) + to.step
+        gain = (
+            source.worth * min(1.0, blocks / max(1.0, source.short))
+            if source.reason != "Leaving"
+            else tokens * to.token
+        )
+        cost = tokens * self._slowing * (source.running + to.running) + to.step
         if gain <= cost:
             return None
         return Migration(request.request, source.number, to.number, source.reason, gain, cost)
 
 
-class _Side(NamedTuple):
-    """A source or a destination, in plain numbers: its own, how long it lasts, what it may save, and its row."""
-
+class _Destination(NamedTuple):
     number: int
-    lasts: float
-    worth: float
-    free: float
-    total: float
+    room: float
+    """Blocks."""
+    block_seconds: float
+    """For which a block lasts, with one sequence more."""
     running: float
-    waiting: float
-    wanted: float
-    priority: float
     step: float
     token: float
-    leaving: float
-    busy: float
 
-    @property
-    def reason(self) -> Reason:
-        """Why it gives something away."""
-        if self.leaving:
-            return "Leaving"
-        if self.wanted <= self.free:
-            return "Balance"
-        return "Priority" if self.priority > 0 else "Defragment"
 
-    def choose(self, movable: Sequence[Movable], block_size: int) -> Iterable[Movable]:
+class _Source(NamedTuple):
+    pressing: tuple[int, float]
+    """Lower is more."""
+    number: int
+    reason: Reason
+    worth: float
+    """Seconds of delay that it could save at most."""
+    short: float
+    """Blocks that its next prompt lacks."""
+    running: float
+    below: float
+    """Only what is less urgent than that makes room."""
+    keep: float
+    """Seconds for which the blocks of a destination must last afterwards."""
+
+    def choose(self, movable: Sequence[Movable], block_size: int) -> Sequence[Movable]:
         """What to send away: of what leaves, what is dearest to compute anew; for room, the least that is enough, of
         the least urgent; for balance, the shortest."""
-        if self.leaving:
+        if self.reason == "Leaving":
             return movable[: -_SHARED_BY - 1 : -1]
-        if self.wanted <= self.free:
+        if self.reason == "Balance":
             return movable[:1]
-        short, priority = (self.wanted - self.free) * block_size, self.priority if self.priority > 0 else inf
-        last = next((one for one in reversed(movable) if one[1] < priority), None)
-        if last is None:
-            return ()
-        return (next((one for one in movable if one[2] >= short), last) if last[2] >= short else last,)
+        return self._enough(movable, self.short * block_size)
 
-    def gain(self, tokens: int, blocks: int, to: _Side) -> float:
-        """Seconds of delay that are saved when this much goes."""
-        if self.leaving:
-            return tokens * to.token
-        return self.worth * min(1.0, blocks / max(1.0, self.wanted - self.free))
-
-
-def _sides(
-    workers: Workers, lasts: NDArray[np.float64], worth: NDArray[np.float64], numbers: NDArray[np.intp]
-) -> Iterator[_Side]:
-    columns = (column[numbers].tolist() for column in (lasts, worth, *map(workers.__getitem__, Worker._fields)))
-    return map(_Side, numbers.tolist(), *columns)
+    def _enough(self, movable: Sequence[Movable], tokens: float) -> Sequence[Movable]:
+        """The first of so many tokens, or the largest of the last priority that makes room."""
+        start, end, found = 0, len(movable), movable[:0]
+        while start < end and (priority := movable[start].priority) < self.below:
+            alike = movable[end - 1].priority == priority
+            stop = end if alike else bisect_right(movable, priority, lo=start, key=_PRIORITY)
+            found = movable[stop - 1 : stop]
+            if found[0].tokens >= tokens:
+                place = bisect_left(movable, tokens, lo=start, hi=stop, key=_TOKENS)
+                return movable[place : place + 1]
+            start = stop
+        return found
 
 
-def _sources(workers: Workers, lasts: NDArray[np.float64], worth: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Numbers: who leaves, who keeps the urgent waiting, who keeps others waiting, the rest; the fullest first."""
-    some = np.flatnonzero((worth > 0) & (workers["busy"] == 0) & (workers["running"] > 0))
-    short = workers["wanted_blocks"][some] > workers["free_blocks"][some]
-    rank = np.where(short, np.where(workers["wanted_priority"][some] > 0, 1, 2), 3)
-    rank[workers["leaving"][some] > 0] = 0
-    return some[np.lexsort((lasts[some], rank))]
-
-
-def _destinations(workers: Workers, lasts: NDArray[np.float64], horizon: float) -> NDArray[np.intp]:
-    """Numbers, the one that lasts longest first."""
-    some = np.flatnonzero((lasts > horizon) & (workers["leaving"] == 0) & (workers["busy"] == 0))
-    return some[np.argsort(-lasts[some])]
+def _rows(table: Table, numbers: NDArray[np.intp]) -> Iterator[tuple[int, list[float]]]:
+    """These engines, as plain numbers."""
+    return zip(numbers.tolist(), table[:, numbers].T.tolist(), strict=True)
