@@ -14,7 +14,7 @@ from coxswain_scheduler.costs.profiles import profile
 from coxswain_scheduler.costs.timing import Work
 from coxswain_scheduler.policies.interface import Objectives
 from coxswain_scheduler.policies.registry import create
-from coxswain_scheduler.simulator.results import Outcome, Result, quantile
+from coxswain_scheduler.simulator.results import Result, quantile
 from coxswain_scheduler.simulator.setup import EngineSpec, Setup
 from coxswain_scheduler.simulator.simulation import replay
 from coxswain_scheduler.simulator.trace import Trace
@@ -93,7 +93,7 @@ def simulate(run: Run) -> Figures:
         answered = [one for one in result.outcomes if one.id in those and one.end_to_end is not None]
         if answered:
             found[name] = fmean(one.end_to_end or 0.0 for one in answered)
-            found[f"{name} alone"] = fmean(map(alone_seconds, answered))
+            found[f"{name} alone"] = fmean(alone_seconds(one.prompt_tokens, one.output_tokens) for one in answered)
     return found
 
 
@@ -112,13 +112,9 @@ def figures(result: Result) -> Figures:
     }
 
 
-def alone_seconds(outcome: Outcome) -> float:
-    """What the request would take on an engine of its own."""
-    return _alone_seconds(outcome.prompt_tokens, outcome.output_tokens)
-
-
 @cache
-def _alone_seconds(prompt: int, output: int) -> float:
+def alone_seconds(prompt: int, output: int) -> float:
+    """What a request would take on an engine of its own."""
     timing = profile("a10g-llama-2-7b").timing
     prefill = timing.seconds(Work(prompt, prompt * (prompt + 1) // 2))
     return prefill + (timing.decode_seconds(1, prompt + 1, output - 1) if output > 1 else 0.0)
