@@ -164,11 +164,12 @@ class Pairing:
         rest; the fullest first."""
         some = np.flatnonzero(((lasts < self.horizon) | (table[_LEAVING] > 0.0)) & (table[_BUSY] == 0.0))
         step, running = min([one.step for one in to]), min([one.running for one in to])
+        slowing = self.block_size * self._slowing
         found: list[_Source] = []
         for (number, row), last in zip(_rows(table, some), lasts[some].tolist(), strict=True):
             source = self._source(number, row, last)
-            copied = max(0.0, source.short - 1.0) * self.block_size  # tokens, at least, for the whole worth
-            if source.running and source.worth > copied * self._slowing * (source.running + running) + step:
+            copied = max(0.0, source.short - 1.0)  # blocks, at least, for the whole worth
+            if source.running and source.worth > copied * slowing * (source.running + running) + step:
                 found.append(source)
         found.sort(key=_PRESSING)
         return found[: 2 * self.most]
@@ -191,11 +192,9 @@ class Pairing:
         blocks = -(-tokens // self.block_size)
         if (to.room - blocks) * to.block_seconds < source.keep:
             return None
-        gain = (
-            source.worth * min(1.0, blocks / max(1.0, source.short))
-            if source.reason != "Leaving"
-            else tokens * to.token
-        )
+        gain = tokens * to.token
+        if source.reason != "Leaving":
+            gain = source.worth * min(1.0, blocks / max(1.0, source.short))
         cost = tokens * self._slowing * (source.running + to.running) + to.step
         if gain <= cost:
             return None
