@@ -69,6 +69,15 @@ def test_a_seed_makes_a_run_repeatable(minutes: Path, tmp_path: Path) -> None:
     assert runs[0] == runs[1] != runs[2]
 
 
+def test_mocker_steps_are_dynamos(minutes: Path, tmp_path: Path) -> None:
+    """What Dynamo 1.6.1 answers for the same requests, 3 engines that prefill and 1 that decodes, with 3 preemptions."""
+    cluster = ("--engines", "4", "--speedup", "2", "--policy", "round-robin:prefill=3")
+    figures = replayed(minutes, tmp_path / "out.json", *cluster, "--mocker-steps")
+    assert (figures["good"], figures["preemptions"]) == (246, 3)
+    assert figures["ttft_s"]["p50"] == pytest.approx(1.246966, abs=1e-5)
+    assert replayed(minutes, tmp_path / "out.json", *cluster)["good"] == 241
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_no_policy_exceeds_the_bound(minutes: Path, tmp_path: Path, policy: str) -> None:
     figures = replayed(minutes, tmp_path / "out.json", "--engines", "3", "--speedup", "3", "--policy", policy)
