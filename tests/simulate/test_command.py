@@ -70,7 +70,7 @@ def test_a_seed_makes_a_run_repeatable(minutes: Path, tmp_path: Path) -> None:
 
 
 def test_mocker_steps_are_dynamos(minutes: Path, tmp_path: Path) -> None:
-    """What Dynamo 1.6.1 answers for the same requests, 3 engines that prefill and 1 that decodes, with 3 preemptions."""
+    """What Dynamo 1.6.1 answers for the same requests: 3 engines prefill, 1 decodes, 3 requests are preempted."""
     cluster = ("--engines", "4", "--speedup", "2", "--policy", "round-robin:prefill=3")
     figures = replayed(minutes, tmp_path / "out.json", *cluster, "--mocker-steps")
     assert (figures["good"], figures["preemptions"]) == (246, 3)
