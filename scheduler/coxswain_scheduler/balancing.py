@@ -62,13 +62,13 @@ class Balancing:
             return []
         self._forget_ended()
         busy = self._busy(wanted)
+        found: Moves = []
         if wanted or any(map(self._runs_out, engines)):
-            found = self._pair(engines, token_seconds, wanted, busy)
-        else:
-            found = self._even_out([engine for engine in engines if engine.id not in busy])
-        busy.update(target.id for _, target in found)
-        busy.update(request.engine for request, _ in found)
-        found += self._vacate([engine for engine in engines if engine.id not in busy])
+            found += self._pair(engines, token_seconds, wanted, busy)
+        for find in (self._vacate, self._even_out):
+            busy.update(target.id for _, target in found)
+            busy.update(request.engine for request, _ in found)
+            found += find([engine for engine in engines if engine.id not in busy])
         self._begin(found)
         return found
 
