@@ -9,6 +9,7 @@ import torch
 
 from coxswain_scheduler.batching import Batcher, BlockPool, Limits, TokenSequence
 from coxswain_workers.engine.config import read_config
+from coxswain_workers.engine.decode_graphs import Rows, padded
 from coxswain_workers.engine.model import Model, load_model
 from coxswain_workers.engine.torch_runner import TorchRunner
 from coxswain_workers.engine.triton_runner import TritonRunner
@@ -70,3 +71,30 @@ def test_a_token_has_the_same_bits_alone_and_in_company_in_chunks_and_decoded(mo
     for text in TEXTS:
         ((tokens, alone),) = logits(runner, [text], prompt=len(text), step_tokens=64)
         assert torch.equal(alone, together[tokens])
+
+
+class PaddedRunner(TritonRunner):
+    """Decodes as it would for a graph."""
+
+    widths: set[tuple[int, int]]
+
+    def compute(self, rows: Rows) -> torch.Tensor:
+        if rows.decodes < rows.ids.shape[0]:
+            return super().compute(rows)
+        wide = padded(rows, block_size=BLOCK)
+        self.widths.add((wide.ids.shape[0], wide.tables.shape[1] * BLOCK))
+        return super().compute(wide)[: rows.samples.shape[0]]
+
+
+def test_a_batch_that_is_padded_for_a_graph_has_the_same_bits(model: Model) -> None:
+    runner = PaddedRunner(model, num_blocks=16, block_size=BLOCK, invariant=True)
+    runner.widths = set()
+    bare = TritonRunner(model, num_blocks=16, block_size=BLOCK, invariant=True)
+    texts = [text[:length] for text, length in zip(TEXTS, (6, 5, 5), strict=True)]
+    expected = dict(logits(bare, texts, prompt=4, step_tokens=64))
+    got = dict(logits(runner, texts, prompt=4, step_tokens=64))
+    assert got.keys() == expected.keys()
+    assert all(torch.equal(got[tokens], expected[tokens]) for tokens in expected)
+    assert runner.widths == {(4, 1024), (1, 1024)}
+    assert torch.equal(runner.keys, bare.keys)
+    assert torch.equal(runner.values, bare.values)

@@ -1,13 +1,13 @@
 """Runs one batch on a GPU: as `TorchRunner` does, by Triton's kernels.
 
 Rows of one token come first and are attended by the decode kernel, the others by the prefill kernel behind them. With
-`invariant` every product and every attention has a plan that does not look at the batch.
+`invariant` every product and every attention has a plan that does not look at the batch. On CUDA devices batches that
+only decode are graphs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence as Items
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,26 +17,8 @@ from coxswain_kernels.attention_cache import BLOCK_SIZES, HEAD_DIMS, Cache
 from coxswain_kernels.kv_cache import KVCache
 from coxswain_scheduler.batching import Entry, TokenSequence
 from coxswain_workers.engine.config import ModelConfig
+from coxswain_workers.engine.decode_graphs import DecodeGraphs, Rows
 from coxswain_workers.engine.model import Model, Projection
-
-
-class Rows(NamedTuple):
-    """Where the tokens of a batch go, on the device."""
-
-    ids: Tensor
-    positions: Tensor
-    slots: Tensor
-    """block x block_size + offset of each token."""
-    tables: Tensor
-    """[entries, blocks]: those that decode first."""
-    contexts: Tensor
-    starts: Tensor
-    """Of the prefilling entries' rows among their own."""
-    samples: Tensor
-    """Rows to sample from, in the order of the entries."""
-    decodes: int
-    longest: int
-    """The most tokens that one of those that decode attends to."""
 
 
 class TritonRunner:
@@ -52,6 +34,7 @@ class TritonRunner:
         shape = (config.layers, num_blocks, block_size, config.kv_heads, config.head_dim)
         self.keys = model.embedding.new_zeros(shape)
         self.values = model.embedding.new_zeros(shape)
+        self._graphs = DecodeGraphs(self.compute, block_size=block_size)
 
     @staticmethod
     def supports(config: ModelConfig, *, block_size: int) -> bool:
@@ -63,6 +46,10 @@ class TritonRunner:
     def run(self, entries: Items[Entry[TokenSequence]]) -> Tensor:
         """Compute the entries' tokens; logits [entries that sample, vocab] in float32, in their order."""
         rows = self._rows(entries)
+        return self._graphs.run(rows) if self._graphs.takes(rows) else self.compute(rows)
+
+    def compute(self, rows: Rows) -> Tensor:
+        """The logits of `run`, kernel by kernel. Reads nothing on the device."""
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             return self._attend(layer, rows, kv_write.Tokens(query=query, key=key, value=value, **places))
