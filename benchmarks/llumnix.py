@@ -10,12 +10,14 @@ Llumnix, then priorities against the same run without them.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from benchmarks.llumnix_page import page
-from benchmarks.llumnix_runs import Figures, runs, simulate
+from benchmarks.llumnix_runs import Figures, Run, runs, simulate
 from benchmarks.rows import write
 
 PAGE = Path(__file__).parent / "results" / "llumnix.md"
@@ -28,18 +30,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3, help="of Coxswain beside Llumnix")
     parser.add_argument("--every", type=int, default=1, help="of the artifact's rates, each such")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--keep", type=Path, help="a folder for what runs gave, from which a later call goes on")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.name} among the results")
     options = parser.parse_args(arguments)
     seeds = range(options.seeds)
     wanted = runs(options.requests, seeds, options.every)
     with ProcessPoolExecutor(options.processes) as pool:
-        found = dict(zip(wanted, _told(pool.map(simulate, wanted), len(wanted)), strict=True))
+        figures = pool.map(partial(_figures, folder=options.keep), wanted)
+        found = dict(zip(wanted, _told(figures, len(wanted)), strict=True))
     flags = f" --requests {options.requests} --seeds {options.seeds} --every {options.every}"
     text = page(found, f"python -m benchmarks.llumnix{flags}", seeds)
     print(text)
     if options.write:
         write(PAGE, text)
     return 0
+
+
+def _figures(run: Run, folder: Path | None) -> Figures:
+    """What a run gives, or gave."""
+    if folder is None:
+        return simulate(run)
+    kept = folder / f"{'_'.join(map(str, run))}.json"
+    if not kept.exists():
+        write(kept, json.dumps(simulate(run)))
+    found: Figures = json.loads(kept.read_text(encoding="utf-8"))
+    return found
 
 
 def _told(results: Iterable[Figures], count: int) -> Iterable[Figures]:
