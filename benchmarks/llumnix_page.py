@@ -31,9 +31,8 @@ def reproduction(found: Mapping[Run, Figures]) -> list[str]:
         lines.append(f"| {name}, up to | ×{best:.2f} | ×{paper} | {_within(best, paper)} |")
     left = [b["preemption loss"] / a["preemption loss"] for a, b in pairs if a["preemption loss"] > 0]
     together = sum(b["preemption loss"] for _, b in pairs) / max(1e-9, sum(a["preemption loss"] for a, _ in pairs))
-    lines.append(
-        f"| preemption loss left, mean | {fmean(left or [1.0]):.2f} | {PAPER_LOSS} | {_within(fmean(left or [1.0]), PAPER_LOSS)} |"
-    )
+    mean = fmean(left or [1.0])
+    lines.append(f"| preemption loss left, mean | {mean:.2f} | {PAPER_LOSS} | {_within(mean, PAPER_LOSS)} |")
     return [*lines, "", f"Of all seconds lost by preemption, summed over the runs, {together:.2f} are left.", ""]
 
 
