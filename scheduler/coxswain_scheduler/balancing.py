@@ -25,6 +25,8 @@ _SLOWER = 1.1
 """How many times the fastest step the slowest takes before anybody moves for it."""
 _SETTLED_TOKENS = 200
 """An answer that has got this far is taken to last long enough for a move to be worth its while."""
+_SLACK = 0.25
+"""Share of the fleet's KV that is free where others leave headroom: with less, they would wait for it too long."""
 _GIVEN_UP_SECONDS = 3.0
 """A migration that has not ended by then was refused or abandoned."""
 
@@ -51,6 +53,7 @@ class Balancing:
         self._under_way: dict[int, UnderWay] = {}
         """By request."""
         self._free = FreeBlocks()
+        self._slack = True
 
     def moves(self, token_seconds: Mapping[int, float], wanted: Mapping[int, int]) -> Moves:
         """What should move now.
@@ -62,6 +65,8 @@ class Balancing:
             return []
         self._forget_ended()
         busy = self._busy(wanted)
+        free, total = sum(map(self._free.now, engines)), sum(engine.total_blocks for engine in engines)
+        self._slack = free > _SLACK * total
         found: Moves = []
         if wanted or any(map(self._runs_out, engines)):
             found += self._pair(engines, token_seconds, wanted, busy)
@@ -107,7 +112,7 @@ class Balancing:
             _worker(
                 engine,
                 token_seconds[engine.id],
-                free=self._free.now(engine) + leaving[engine.id] - self._packing.headroom(engine),
+                free=self._free.now(engine) + leaving[engine.id] - self._headroom(engine),
                 wanted=wanted.get(engine.id, 0),
                 busy=engine.id in busy,
             )
@@ -161,12 +166,15 @@ class Balancing:
         calm.sort(key=_step, reverse=True)
         found: Moves = []
         for engine in engines:
-            if not calm or self._packing.headroom(engine) <= self._free.now(engine):
+            if not calm or self._headroom(engine) <= self._free.now(engine):
                 continue
             longest = max(self._fitting(engine, calm[-1], 1), key=_tokens, default=None)
             if longest is not None:
                 found.append((longest, calm.pop()))
         return found
+
+    def _headroom(self, engine: Engine) -> int:
+        return self._packing.headroom(engine) if self._slack else 0
 
     def _fitting(self, source: Engine, target: Engine, tokens: int) -> list[Request]:
         """Of those that have so many tokens or more, whoever takes no more than half of what is free there."""
