@@ -73,6 +73,8 @@ def fast_tile(bits: int, rows: int) -> Tile:
     """That for so many rows: the weight is made from its bits once for as many as registers allow."""
     if rows <= _FEW_ROWS.rows:
         return _FEW_ROWS
+    if rows <= 2 * _INVARIANT.rows:
+        return _INVARIANT
     return Tile(128 if bits == 4 else 64, 128, GROUP, warps=8, stages=2)
 
 

@@ -42,7 +42,8 @@ def _given(dtype: torch.dtype, rows: int, device: str, *, count: int = 5, hidden
 @pytest.mark.parity("experts")
 def test_they_are_what_torch_computes(dtype: torch.dtype, kind: op.Kind, rows: int, device: str) -> None:
     given = _given(dtype, rows, device)
-    torch.testing.assert_close(op.launch(*given, kind=kind), op.reference(*given), atol=2e-2, rtol=2e-2)
+    near = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}[dtype]
+    torch.testing.assert_close(op.launch(*given, kind=kind), op.reference(*given), atol=near, rtol=near)
 
 
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # what nobody computed may be any number
@@ -59,7 +60,7 @@ def test_a_pair_without_an_expert_adds_nothing(device: str) -> None:
 def test_many_rows_have_high_tiles(device: str) -> None:
     given = _given(torch.float16, 150, device, count=2, hidden=32, inner=16)
     assert op.fast_tile(torch.float16, 150).rows == 128
-    torch.testing.assert_close(op.launch(*given, kind="fast"), op.reference(*given), atol=2e-2, rtol=2e-2)
+    torch.testing.assert_close(op.launch(*given, kind="fast"), op.reference(*given), atol=2e-3, rtol=2e-3)
 
 
 @pytest.mark.parity("experts")
