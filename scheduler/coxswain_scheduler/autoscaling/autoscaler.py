@@ -34,7 +34,7 @@ from coxswain_scheduler.autoscaling.observation import Observation
 
 _HOLD = 0.5
 """A larger load that was expected counts for this share of the start-up time."""
-_WARM_UP_SECONDS = 300.0
+_WARM_UP_SECONDS = 180.0
 """So long it only adds to the engines that it found: it does not know how long answers get."""
 _AFTERMATH_SECONDS = 900.0
 """So long after engines were too few for the demand, missed objectives do not say that the forecast is wrong."""

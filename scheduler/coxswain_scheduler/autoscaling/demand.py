@@ -22,7 +22,7 @@ from coxswain_scheduler.autoscaling.rates import Rates
 
 Array = npt.NDArray[np.float64]
 
-_CLEARING_SECONDS = 600.0
+_CLEARING_SECONDS = 300.0
 """A queue is worked off in so long, or in the start-up time where that is longer."""
 
 

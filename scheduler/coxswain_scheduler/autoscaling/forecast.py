@@ -12,7 +12,7 @@ from collections import deque
 
 import numpy as np
 
-_MOST = 1.15
+_MOST = 1.125
 """Surges go far beyond any headroom worth its price for the whole day: engines that start when they are seen serve
 them sooner than a larger share of idle ones would pay off."""
 _PRIOR_WEIGHT = 60.0
