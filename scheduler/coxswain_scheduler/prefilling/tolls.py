@@ -57,7 +57,7 @@ class Tolls:
         if urgent:
             gathered = _GATHERED if self._urgent[seat.id] else 0.0
             return self._patience * (toll + _HASTE * seat.step - gathered)
-        return self._patience * (toll + _SPREAD * seat.step + _CROWDING * self._urgent[seat.id])
+        return self._patience * (toll + _SPREAD * seat.step + _CROWDING * min(1, self._urgent[seat.id]))
 
     def wear(self, seat: Seat, seconds: float) -> float:
         """What a prefill costs its cache, against the mean."""
