@@ -1,0 +1,1 @@
+"""What `benchmarks.kernels` measures, by whom, and how it says so."""
