@@ -81,7 +81,7 @@ def fast_tile(bits: int, rows: int) -> Tile:
 def split_count(inner: int, columns: int) -> int:
     """Parts of the sum, for a program each: where columns are too few to keep an accelerator busy."""
     tiles, groups, splits = triton.cdiv(columns, _FEW_ROWS.columns), inner // GROUP, 1
-    while tiles * splits < 192 and splits < 8 and groups >= 16 * splits:
+    while tiles * splits < 384 and splits < 8 and groups >= 16 * splits:
         splits *= 2
     return splits
 
@@ -99,7 +99,7 @@ def plan(
         | {"zeros": "*u8" if zeros else pointer(dtype), "out": "*fp32" if splits > 1 else pointer(dtype)}
         | dict.fromkeys(("rows", "inner", "columns", "x_stride"), "i32"),
         constants={"ROWS": tile.rows, "COLUMNS": tile.columns, "SPLITS": splits}
-        | {"BITS": bits, "GROUPED": grouped, "ZEROS": zeros},
+        | {"BITS": bits, "GROUPED": grouped, "ZEROS": zeros, "TOGETHER": 2 if bits == 4 and tile.rows <= 32 else 1},
         aligned=frozenset({"inner", "columns", "x_stride"}),
         batch=frozenset({"rows"}),
         warps=tile.warps,
@@ -122,13 +122,14 @@ def sum_plan(dtype: torch.dtype, splits: int) -> Plan:
 
 def plans() -> tuple[Plan, ...]:
     """Each kind of weight, for few rows and many, and for any number; in parts for those that have few columns."""
+    layers = ((4096, 4096), (4096, 14336), (4096, 28672), (14336, 4096))
     made = []
     for dtype in DTYPES:
         for bits, grouped, zeros in ((4, True, False), (4, True, True), (8, True, False), (8, False, False)):
             for tile in (_FEW_ROWS, fast_tile(bits, 1024), _INVARIANT):
                 made.append(plan(dtype, tile, bits=bits, grouped=grouped, zeros=zeros))
-        splits = split_count(14336, 4096)
-        made += [plan(dtype, _FEW_ROWS, bits=4, splits=splits), sum_plan(dtype, splits)]
+        for splits in sorted({split_count(inner, columns) for inner, columns in layers} - {1}):
+            made += [plan(dtype, _FEW_ROWS, bits=4, splits=splits), sum_plan(dtype, splits)]
     return tuple(made)
 
 

@@ -33,6 +33,13 @@ def _bytes(words, place: tl.constexpr, dtype: tl.constexpr):
     return (high.to(tl.float32) + _nibbles(words, 2 * place, dtype, False).to(tl.float32)).to(dtype)
 
 
+@triton.jit
+def _side_by_side(left, right):
+    """[i, 2j] of two [i, j]: their columns, one after the other."""
+    both = tl.permute(tl.join(left, right), (0, 2, 1))
+    return tl.reshape(both, (left.shape[0], 2 * left.shape[1]))
+
+
 @triton.jit(do_not_specialize=["rows"])
 def multiply_quantised(
     x,
@@ -50,8 +57,12 @@ def multiply_quantised(
     GROUPED: tl.constexpr,
     ZEROS: tl.constexpr,
     SPLITS: tl.constexpr,
+    TOGETHER: tl.constexpr,
 ) -> None:
-    """A tile of columns and of rows, and a part of the groups of 128, a program."""
+    """A tile of columns and of rows, and a part of the groups of 128, a program.
+
+    TOGETHER: how many nibbles of each half of a word go into one multiplication; two are fewer steps, more registers.
+    """
     dtype: tl.constexpr = x.dtype.element_ty
     step: tl.constexpr = 4 * BITS  # words of a group
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
@@ -60,7 +71,7 @@ def multiply_quantised(
     here, column_here = row < rows, column < columns
     groups = inner // 128
     left = words + column.to(tl.int64)[:, None] * (groups * step) + tl.arange(0, step)[None, :]
-    right = x + row[None, :] * x_stride + tl.arange(0, 2 * step)[:, None]
+    right = x + row[None, :] * x_stride + tl.arange(0, 2 * step * TOGETHER)[:, None]
     sums = tl.zeros((COLUMNS, ROWS), tl.float32)
     for group in range(split * groups // SPLITS, (split + 1) * groups // SPLITS):
         packed = tl.load(left + group * step, mask=column_here[:, None], other=0)
@@ -70,10 +81,13 @@ def multiply_quantised(
         # Rounds nothing, but lets the compiler subtract two at a time.
         offset = (16.0 + zero).to(dtype).to(tl.float32)
         part = tl.zeros((COLUMNS, ROWS), tl.float32) if GROUPED else sums
-        for place in tl.static_range(64 // step):
+        for place in tl.static_range(0, 64 // step, TOGETHER):
             some = tl.load(right + group * 128 + place * 2 * step, mask=here[None, :], other=0.0)
             if BITS == 4:
-                weight = (_nibbles(packed, place, dtype, False).to(tl.float32) - offset[:, None]).to(dtype)
+                codes = _nibbles(packed, place, dtype, False)
+                if TOGETHER == 2:
+                    codes = _side_by_side(codes, _nibbles(packed, place + 1, dtype, False))
+                weight = (codes.to(tl.float32) - offset[:, None]).to(dtype)
             else:
                 weight = _bytes(packed, place, dtype)
             part = tl.dot(weight, some, part)
