@@ -11,10 +11,12 @@ from coxswain_kernels import (
     lora,
     lora_backward,
     paged_decode,
+    paged_prefill,
     quantised_linear,
     rms_norm,
     routing,
     sampling,
+    shared_prefix,
     silu_mul,
 )
 from coxswain_kernels.plans import Operation
@@ -28,9 +30,11 @@ OPERATIONS: tuple[Operation, ...] = (
     lora.OPERATION,
     lora_backward.OPERATION,
     paged_decode.OPERATION,
+    paged_prefill.OPERATION,
     quantised_linear.OPERATION,
     rms_norm.OPERATION,
     routing.OPERATION,
     sampling.OPERATION,
+    shared_prefix.OPERATION,
     silu_mul.OPERATION,
 )
