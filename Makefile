@@ -7,7 +7,7 @@ NODES ?= 3
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kernels test-all faults kube lint format bench bench-scheduler generate lock cluster-up cluster-down clean
+.PHONY: help setup demo test test-kernels test-kernels-gpu test-all faults kube lint format bench bench-scheduler bench-kernels generate lock cluster-up cluster-down clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -25,13 +25,17 @@ setup: .venv/.compiled  ## Install the Python packages into .venv, compile the s
 demo: setup  ## Kill a node under twenty streams on a real local Kubernetes (KEEP=1 leaves it running)
 	$(BIN)/python -m e2e.demo $(if $(KEEP),--keep)
 
-test: setup kube test-kernels  ## The everyday suite: unit, API server, local cluster (those on the cluster need root)
+test: setup kube  ## The everyday suite: unit, API server, local cluster (those on the cluster need root)
+	$(MAKE) test-kernels KNOWN=1
 	$(BIN)/python -m pytest -m "not faults" $(ARGS)
 
 test-kernels: setup  ## Interpret the GPU kernels, compile them for every target, check docs/kernels.md (WRITE=1: write it)
 	@mkdir -p build
 	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels/interpreted --kernel-outcomes build/kernel-outcomes.json
-	$(BIN)/python -m coxswain_kernels.gate --outcomes build/kernel-outcomes.json $(if $(WRITE),,--check)
+	$(BIN)/python -m coxswain_kernels.gate --outcomes build/kernel-outcomes.json $(if $(WRITE),,--check) $(if $(KNOWN),--unless-known)
+
+test-kernels-gpu: setup  ## The kernels on this machine's GPU: the interpreted tests, float64 references, bits, CUDA graphs
+	$(BIN)/python -m pytest tests/kernels/interpreted tests/kernels/gpu --device cuda $(ARGS)
 
 faults: setup kube  ## The long suite: every kind of failure under traffic on the local cluster
 	$(BIN)/python -m pytest -m faults $(ARGS)
@@ -60,6 +64,9 @@ bench: setup kube  ## Measure, beside the peers; writes benchmarks/results
 
 bench-scheduler: setup  ## Compare schedulers in the simulator; writes benchmarks/results/scheduler.md (ARGS=--quick: a small one)
 	$(BIN)/python -m benchmarks.scheduler $(ARGS)
+
+bench-kernels: setup  ## Time the kernels on this machine's GPU; writes benchmarks/results/kernels.md (ARGS=--quick: files nothing)
+	$(BIN)/python -m benchmarks.kernels $(ARGS)
 
 lock: setup  ## Pin what pyproject.toml asks for into requirements.txt
 	$(BIN)/uv pip compile -q pyproject.toml --all-extras --no-emit-index-url --no-annotate --custom-compile-command "make lock" -c .ci/constraints.txt -o requirements.txt --upgrade

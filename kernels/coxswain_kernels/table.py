@@ -12,7 +12,8 @@ from coxswain_kernels.plans import Operation, Plan
 
 _HEAD = """# Kernels
 
-Written by `make test-kernels WRITE=1`, checked by `make test-kernels`; Triton {version}. No accelerator was needed.
+Written by `make test-kernels WRITE=1`, checked by `make test-kernels`; Triton {version}, sources {sources}. No accelerator was
+needed.
 
 - *parity*: tests of the kernel against its torch reference, run by Triton's interpreter.
 - *invariant*: tests that a row has the same bits alone, in any batch and in any chunk, likewise. This proves the plan:
@@ -56,9 +57,9 @@ class Row:
                     yield f"{name} [{plan.name}] on {target.name}: {cell.wrong}"
 
 
-def render(rows: Sequence[Row]) -> str:
-    """The whole page."""
-    lines = [_HEAD.format(version=triton.__version__)]
+def render(rows: Sequence[Row], *, sources: str) -> str:
+    """The whole page; `sources` names the state of the kernels."""
+    lines = [_HEAD.format(version=triton.__version__, sources=sources)]
     lines += _table(["operation", "parity", "invariant", *(target.name for target in TARGETS)], map(_summary, rows))
     lines += ["", "## Plans", "", "Registers of a thread, KiB of shared memory, matrix instruction.", ""]
     lines += _table(
