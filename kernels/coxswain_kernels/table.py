@@ -12,8 +12,8 @@ from coxswain_kernels.plans import Operation, Plan
 
 _HEAD = """# Kernels
 
-Written by `make test-kernels WRITE=1`, checked by `make test-kernels`; Triton {version}, sources {sources}. No accelerator was
-needed.
+Written by `make test-kernels WRITE=1`, checked by `make test-kernels`; Triton {version}, sources {sources}. No
+accelerator was needed.
 
 - *parity*: tests of the kernel against its torch reference, run by Triton's interpreter.
 - *invariant*: tests that a row has the same bits alone, in any batch and in any chunk, likewise. This proves the plan:
