@@ -55,7 +55,7 @@ def _name(workload: Workload) -> str:
 
 
 @pytest.mark.parametrize("workload", ALIKE, ids=_name)
-@pytest.mark.filterwarnings("ignore:.*(kernel not used|requires).*:UserWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")  # in which torch says why a kernel of its own does not fit
 def test_contenders_compute_the_same(workload: Workload, device: str) -> None:
     (first, wanted), *others = [(name, _tensor(result)) for name, result in _results(workload, device)]
     assert first in PLANS

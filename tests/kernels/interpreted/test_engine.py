@@ -20,7 +20,7 @@ TEXTS = [[(7 * place + 31 * text) % 256 for place in range(length)] for text, le
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory, device_name: str) -> Model:
     """The smallest with every part: the interpreter takes its time."""
     path = write_checkpoint(
         tmp_path_factory.mktemp("model"),
@@ -32,7 +32,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
         intermediate=64,
         vocab_size=260,
     )
-    return load_model(path, read_config(path), positions=32, dtype=torch.float32, device="cpu")
+    return load_model(path, read_config(path), positions=32, dtype=torch.float32, device=device_name)
 
 
 def logits(

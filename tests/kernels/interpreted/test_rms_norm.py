@@ -7,6 +7,7 @@ import torch
 
 from coxswain_kernels import rms_norm as op
 
+pytestmark = pytest.mark.usefixtures("device")
 DTYPES = pytest.mark.parametrize("dtype", op.DTYPES)
 SHAPES = pytest.mark.parametrize("shape", [(5, 48), (1, 1), (3, 257), (0, 16)])
 

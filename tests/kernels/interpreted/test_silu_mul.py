@@ -7,6 +7,7 @@ import torch
 
 from coxswain_kernels import silu_mul as op
 
+pytestmark = pytest.mark.usefixtures("device")
 DTYPES = pytest.mark.parametrize("dtype", op.DTYPES)
 
 
