@@ -1,9 +1,12 @@
 """Kernels on a GPU: achieved bandwidth and FLOP/s beside what the device can do, and beside other people's kernels.
 
     python -m benchmarks.kernels [--operation NAME ...] [--quick] [--json OUT]
+    python -m benchmarks.kernels --tune
 
 Prints a table for each operation. A run over all operations also writes `benchmarks/results/kernels.md` and `.json`;
 rows that lose stay in. Without a GPU it says so and exits 2; with a kernel of this project that fails it exits 1.
+
+`--tune` measures what constants of fast plans could be, and writes this device's table for `coxswain_kernels.tuning`.
 """
 
 from __future__ import annotations
@@ -27,8 +30,10 @@ from benchmarks.kernel_rows import page
 from benchmarks.kernel_rows.catalogue import SOURCES
 from benchmarks.kernel_rows.measuring import Findings
 from benchmarks.kernel_rows.timing import Clock
+from benchmarks.kernel_rows.tuner import SPACES, tune
 from benchmarks.kernel_rows.workload import Model
 from benchmarks.rows import write
+from coxswain_kernels import tuning
 
 RESULTS = Path(__file__).with_name("results")
 _REPEATS, _QUICK_REPEATS = 100, 20
@@ -41,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"benchmarks.kernels: {reason}", file=sys.stderr)
         return 2
     console, clock = Console(), Clock(torch.device("cuda"), repeats=_QUICK_REPEATS if options.quick else _REPEATS)
+    if options.tune:
+        return _tune(clock, console)
     findings = _measure(options, clock, console)
     for table in page.tables(findings):
         console.print(table)
@@ -55,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     one = "only this one (may be repeated)"
     parser.add_argument("--operation", action="append", metavar="NAME", choices=SOURCES, help=one)
     parser.add_argument("--quick", action="store_true", help="few and small shapes; files nothing")
+    parser.add_argument("--tune", action="store_true", help="write the table of this device's fastest constants")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the rows to this file")
     return parser
 
@@ -62,11 +70,21 @@ def _parser() -> argparse.ArgumentParser:
 def _obstacle(options: argparse.Namespace) -> str:
     if options.json and not options.json.absolute().parent.is_dir():
         return f"--json {options.json}: there is no folder {options.json.absolute().parent}"
+    if options.tune and (options.operation or options.quick or options.json):
+        return "--tune goes with nothing else"
     if os.environ.get("TRITON_INTERPRET") == "1":
         return "TRITON_INTERPRET is 1, so kernels would be interpreted: unset it"
     if not torch.cuda.is_available():
         return "torch sees no GPU here, and there is nothing to measure without one"
     return ""
+
+
+def _tune(clock: Clock, console: Console) -> int:
+    table = tune(SPACES, Model(), clock, say=console.print)
+    path = tuning.FOLDER / table.file_name
+    write(path, table.as_json())
+    console.print(f"written to {path}: `make test-kernels` says whether all of it can be launched")
+    return 0
 
 
 def _measure(options: argparse.Namespace, clock: Clock, console: Console) -> Findings:

@@ -83,7 +83,8 @@ def tuned(operation: str, case: str, device: torch.device) -> Constants:
         if trial.operation == operation:
             trial.cases.add(case)
             return trial.constants
-    return _of_device(device).get(operation, _NOTHING).get(case, _NOTHING)
+    cases = _of_device(device).get(operation)
+    return _NOTHING if cases is None else cases.get(case, _NOTHING)
 
 
 @contextmanager

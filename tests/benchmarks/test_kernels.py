@@ -77,6 +77,7 @@ def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytes
             "benchmarks.kernels: --json /nowhere/rows.json: there is no folder /nowhere",
         ),
         (["--operation", "attention"], "benchmarks.kernels: error: argument --operation: invalid choice: 'attention'"),
+        (["--tune", "--quick"], "benchmarks.kernels: --tune goes with nothing else"),
         (["--speed"], "benchmarks.kernels: error: unrecognized arguments: --speed"),
     ],
 )
