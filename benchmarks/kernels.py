@@ -89,6 +89,7 @@ def _tune(clock: Clock, console: Console) -> int:
 
 def _measure(options: argparse.Namespace, clock: Clock, console: Console) -> Findings:
     findings, model = Findings(), Model()
+    clock.copied_bytes_per_second()  # while the memory is empty
     names = options.operation or SOURCES
     workloads = [workload for name in names for workload in SOURCES[name](model, quick=options.quick)]
     for workload in track(workloads, description="measuring", console=console):

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 import triton
+
+from coxswain_kernels.compiling import TARGETS
+from coxswain_kernels.plans import Plan
 
 Constants = Mapping[str, int]
 """By name, as the operation calls them."""
@@ -98,15 +102,41 @@ def trying(operation: str, constants: Constants) -> Iterator[Trial]:
         _trials.remove(trial)
 
 
-def committed(operation: str, target: str) -> list[tuple[str, Constants]]:
-    """(case, constants) of all tables for a target: what else can be selected there, and has to be compiled."""
-    tables = (read(path) for path in sorted(FOLDER.glob("*.json")))
-    return [pair for one in tables if one.target == target for pair in one.constants.get(operation, {}).items()]
+def case_of(plan: Plan, rows: int) -> str:
+    """What a table calls a plan for so many rows, or for those up to the next power of 2."""
+    return f"{plan.name}; {1 << max(rows - 1, 0).bit_length()} rows"
 
 
-def bucket(number: int) -> int:
-    """The next power of 2, for cases that depend on the batch."""
-    return 1 << max(number - 1, 0).bit_length()
+def varied(plan: Plan, constants: Constants) -> Plan:
+    """The plan with other constants; `warps` and `stages` are those of the launch, and what it has not is left out."""
+    known = {name: number for name, number in sorted(constants.items()) if name in {*plan.constants, "warps", "stages"}}
+    if not known:
+        return plan
+    return replace(
+        plan,
+        name=", ".join((plan.name, *(f"{name} {number}" for name, number in known.items()))),
+        warps=known.pop("warps", plan.warps),
+        stages=known.pop("stages", plan.stages),
+        constants={**plan.constants, **known},
+    )
+
+
+def faster(operation: str, plan: Plan, rows: int, device: torch.device) -> Plan:
+    """A fast plan as the device's table has it for so many rows."""
+    return varied(plan, tuned(operation, case_of(plan, rows), device))
+
+
+def committed(operation: str, plans: Iterable[Plan]) -> tuple[Plan, ...]:
+    """What all tables make of an operation's fast plans, each once: they can be selected too, so they are compiled."""
+    tables = [read(path) for path in sorted(FOLDER.glob("*.json"))]
+    made = {}
+    for plan, table in product(plans, tables):
+        others = {target.name: "unsupported: tuned for another" for target in TARGETS if target.name != table.target}
+        for case, constants in table.constants.get(operation, {}).items():
+            one = varied(plan, constants)
+            if case.startswith(f"{plan.name}; ") and one is not plan:
+                made[table.target, one.name] = replace(one, notes={**one.notes, **others})
+    return tuple(made.values())
 
 
 @cache

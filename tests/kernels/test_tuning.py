@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 import triton
 
 from coxswain_kernels import tuning
+from coxswain_kernels.plans import Plan
 from coxswain_kernels.tuning import Table
 
 GPU = torch.device("cuda", 0)
@@ -58,11 +60,23 @@ def test_what_is_tried_goes_before_the_table_and_is_noted(folder: Path) -> None:
     assert tuning.tuned("paged_decode", "few", GPU) == {"warps": 8, "waves": 2}
 
 
-def test_all_tables_of_a_target_are_to_be_compiled(folder: Path) -> None:
-    keep(folder, table())
-    keep(folder, table("1.0"))
-    assert tuning.committed("paged_decode", "sm_90") == [("few", {"warps": 8, "waves": 2})] * 2
-    assert tuning.committed("paged_decode", "sm_80") == []
+def test_a_plan_is_varied_by_what_it_has() -> None:
+    plan = Plan(name="a plan", kernel=None, types={}, constants={"TILE": 64, "DIM": 128})
+    other = tuning.varied(plan, {"TILE": 32, "warps": 8, "stages": 3, "waves": 2})
+    assert other.name == "a plan, TILE 32, stages 3, warps 8"
+    assert (other.constants, other.warps, other.stages) == ({"TILE": 32, "DIM": 128}, 8, 3)
+    assert tuning.varied(plan, {"waves": 2}) is plan
+
+
+def test_what_tables_make_of_plans_is_compiled_for_their_target(folder: Path) -> None:
+    plans = [Plan(name=name, kernel=None, types={}, constants={}) for name in ("few", "many")]
+    constants = {"squares": {"few; 8 rows": {"warps": 8}, "few; 16 rows": {"warps": 8}, "many; 1 rows": {"waves": 1}}}
+    keep(folder, replace(table(), constants=constants))
+    keep(folder, replace(table("1.0"), constants=constants))
+    (only,) = tuning.committed("squares", plans)
+    assert (only.name, only.warps) == ("few, warps 8", 8)
+    assert set(only.notes) == {"sm_80", "gfx942"}
+    assert tuning.committed("cubes", plans) == ()
 
 
 @pytest.mark.parametrize(
@@ -83,7 +97,9 @@ def test_what_is_no_table_is_refused(folder: Path, text: str, said: str) -> None
 
 
 def test_cases_of_batches_are_powers_of_2() -> None:
-    assert [tuning.bucket(number) for number in (0, 1, 2, 3, 8, 9, 256)] == [1, 1, 2, 4, 8, 16, 256]
+    plan = Plan(name="a plan", kernel=None, types={}, constants={})
+    cases = [tuning.case_of(plan, rows) for rows in (0, 1, 2, 3, 9, 256)]
+    assert cases == [f"a plan; {rows} rows" for rows in (1, 1, 2, 4, 16, 256)]
 
 
 def test_the_tables_that_are_shipped_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
