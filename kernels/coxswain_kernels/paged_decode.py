@@ -14,7 +14,16 @@ import torch
 import triton
 from torch import Tensor
 
-from coxswain_kernels.attention_cache import ALIGNED, HEAD_DIMS, QUANTISED, QUERY_DTYPES, Cache, Layout, attention
+from coxswain_kernels.attention_cache import (
+    ALIGNED,
+    HEAD_DIMS,
+    QUANTISED,
+    QUERY_DTYPES,
+    Cache,
+    Layout,
+    attention,
+    target_of,
+)
 from coxswain_kernels.checks import check_shape
 from coxswain_kernels.paged_decode_kernel import attend_piece, join_pieces
 from coxswain_kernels.plans import Operation, Plan, pointer
@@ -24,6 +33,8 @@ PIECE = 512
 _TILE = 64
 _FEWEST = 4 * _TILE
 """Tokens that are worth a piece of their own."""
+_MOST = 128
+"""Pieces of a context in a fast launch."""
 _BATCH = frozenset({"table_stride", "unit", "piece", "splits", "slots", "first_slot"})
 _NOTHING_SHARED = 2**31 - 1
 
@@ -45,7 +56,8 @@ def paged_decode(
 
     Keys and values [blocks, block_size, kv_heads, head_dim], with scales [blocks, block_size, kv_heads] where they are
     e4m3 or int8; tables [sequences, max_blocks] and contexts [sequences] int32, where a context of 0 gives zeros.
-    `longest`: no context is longer than that, which spares programs; without it, what the tables have room for.
+    `longest`: no context is longer than that, which spares programs and memory for their results; without it, what the
+    tables have room for.
     Nothing on the device is read, so a CUDA graph can hold it. Raises ValueError when shapes or dtypes do not fit.
     """
     cache = Cache(keys, values, tables, contexts, key_scales, value_scales)
@@ -94,7 +106,7 @@ def launch(query: Tensor, cache: Cache, *, scale: float, invariant: bool, longes
     check_shape("contexts", cache.contexts, query.shape[0])
     longest = cache.reach(longest)
     piece = PIECE if invariant else 0
-    splits = fast_splits(query.shape[0] * layout.kv_heads, longest, query.device)
+    splits = fast_splits(query.shape[0] * layout.kv_heads, longest, programs_at_once(query.device))
     slots = triton.cdiv(longest, PIECE) if invariant else splits
     parts, states = workspace(query, slots)
     arguments = cache.arguments(query, scale) | {"contexts": cache.contexts, "parts": parts, "states": states}
@@ -120,17 +132,29 @@ def workspace(query: Tensor, slots: int) -> tuple[Tensor, Tensor]:
     return sums, torch.empty(sequences, heads, slots, 2, dtype=torch.float32, device=query.device)
 
 
-def fast_splits(rows: int, longest: int, device: torch.device) -> int:
+def fast_splits(rows: int, longest: int, programs: int) -> int:
     """Into how many pieces to cut contexts of up to `longest` tokens, of `rows` pairs of a sequence and a KV head.
 
-    Four programs per multiprocessor, of which it holds two at a time, leave its last wave little to wait for.
+    As few as leave a device that holds so many programs at a time about as little idle as any number would: programs
+    come in waves, and in the last one there may be few (as in FlashAttention).
     """
-    wanted = -(-4 * multiprocessors(device) // max(rows, 1))
-    return max(1, min(wanted, -(-longest // _FEWEST)))
+    return _fewest_splits(max(rows, 1), max(1, min(-(-longest // _FEWEST), _MOST)), programs)
+
+
+@cache
+def _fewest_splits(rows: int, most: int, programs: int) -> int:
+    busy = [rows * splits / (-(-rows * splits // programs) * programs) for splits in range(1, most + 1)]
+    return next(splits for splits, share in enumerate(busy, 1) if share >= 0.9 * max(busy))
+
+
+def programs_at_once(device: torch.device) -> int:
+    """How many programs of a piece the device holds, by shared memory."""
+    each = {"sm_90": 3, "sm_80": 2}.get(target_of(device), 1)
+    return each * multiprocessors(device)
 
 
 def multiprocessors(device: torch.device) -> int:
-    """Of the device; of what interprets kernels, as many as an H200 has."""
+    """Of the device; what interprets kernels is as large as an H200."""
     return 132 if device.type == "cpu" else torch.cuda.get_device_properties(device).multi_processor_count
 
 

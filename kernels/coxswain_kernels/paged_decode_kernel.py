@@ -45,7 +45,7 @@ def attend_piece(
 ) -> None:
     """One piece of one sequence for the query heads of one KV head, which are the rows of a tile."""
     sequence = (tl.program_id(0) // KV_HEADS).to(tl.int64)
-    head = tl.program_id(0) % KV_HEADS
+    head = (tl.program_id(0) % KV_HEADS).to(tl.int64)
     slot = tl.program_id(1)
     context = tl.load(contexts + sequence)
     # Tokens that are attended to for a whole group, elsewhere; none where the unit is more than any context.

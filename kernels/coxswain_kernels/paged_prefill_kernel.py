@@ -59,7 +59,7 @@ def attend_chunk(
     OPERAND: tl.constexpr,
 ) -> None:
     """Without PIECE, keys that all rows see are taken without a mask; with it, piece by piece as in decode."""
-    head = tl.program_id(0) % KV_HEADS
+    head = (tl.program_id(0) % KV_HEADS).to(tl.int64)
     # Later tiles see more keys: they start first.
     tile = tiles - 1 - tl.program_id(0) // KV_HEADS
     sequence, first = find_tile(starts, sequences, tile, ROWS // GROUP_ROWS)

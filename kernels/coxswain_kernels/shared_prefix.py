@@ -125,9 +125,12 @@ def launch(
     _check_groups(cache, groups, shared)
     longest = cache.reach(longest)
     prefix = (invariant_plan if invariant else fast_plan)(layout, target_of(query.device))
-    tiles = sequences // (prefix.constants["ROWS"] // layout.group_rows) + groups.shape[0] - 1
-    together = decode.fast_splits(tiles * layout.kv_heads, longest, query.device)
-    apart = decode.fast_splits(sequences * layout.kv_heads, longest, query.device)
+    tokens = prefix.constants["ROWS"] // layout.group_rows
+    tiles = sequences // tokens + groups.shape[0] - 1
+    # Of tiles this large, a multiprocessor holds one.
+    full = sequences // tokens * layout.kv_heads
+    together = decode.fast_splits(full, longest, decode.multiprocessors(query.device))
+    apart = decode.fast_splits(sequences * layout.kv_heads, longest, decode.programs_at_once(query.device))
     piece = decode.PIECE if invariant else 0
     slots = triton.cdiv(longest, piece) if invariant else together + apart
     parts, states = decode.workspace(query, slots)

@@ -78,7 +78,7 @@ def attend_shared(
         length - 1,
         scale,
         tables + start_row.to(tl.int64) * table_stride,
-        (keys + head * head_stride, values + head * head_stride),
+        (keys + head.to(tl.int64) * head_stride, values + head.to(tl.int64) * head_stride),
         (key_scales + head, value_scales + head) if SCALED else (),
         (block_stride, token_stride, scale_block_stride, scale_token_stride),
         BLOCK=BLOCK,

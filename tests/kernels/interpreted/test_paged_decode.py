@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -87,6 +88,14 @@ def test_one_plan_serves_every_batch() -> None:
     plans = {op.plan(made_cache([context] * 2).layout(torch.zeros(2, 4, 64))).name for context in (1, 100)}
     assert len(plans) == 1
     assert op.plan(made_cache([9]).layout(torch.zeros(1, 4, 64))).batch >= {"piece", "splits", "slots", "table_stride"}
+
+
+@pytest.mark.parametrize("rows", [8, 64, 256, 512, 2048])
+def test_a_fast_launch_fills_the_device_with_as_few_pieces_as_can_be(rows: int) -> None:
+    splits = op.fast_splits(rows, 1 << 20, 396)
+    waves = rows * splits / 396
+    assert 0.85 < waves / math.ceil(waves) <= 1
+    assert op.fast_splits(rows, 200, 396) == 1
 
 
 @pytest.mark.parity("paged_decode")
