@@ -107,7 +107,7 @@ def _few_rows(model: Model) -> Iterator[Workload]:
 
 
 SPACES = (
-    Space("paged_decode", _decodes, every(waves=(2, 4, 8), warps=(2, 4, 8), stages=(2, 3, 4))),
-    Space("paged_prefill", _prefills, every(rows=(64, 128), tile=(32, 64, 128), warps=(4, 8), stages=(2, 3, 4))),
-    Space("quantised_linear", _few_rows, every(columns=(32, 64, 128), warps=(2, 4, 8), stages=(3, 4, 5))),
+    Space("paged_decode", _decodes, every(programs=(1, 2, 3, 4), warps=(2, 4, 8), stages=(2, 3, 4))),
+    Space("paged_prefill", _prefills, every(ROWS=(64, 128), TILE=(32, 64, 128), warps=(4, 8), stages=(2, 3, 4))),
+    Space("quantised_linear", _few_rows, every(COLUMNS=(32, 64, 128), warps=(2, 4, 8), stages=(3, 4, 5))),
 )
