@@ -131,7 +131,7 @@ def _dispatches(workers: int, calls: int, prompts: Prompts) -> list[Row]:
     taken = [scene.dispatch(prompt) for prompt in track(islice(endless, calls), f"{workers} workers: dispatch", calls)]
     sent = np.array([each for each, at_once in taken if at_once]) / 1e3
     queued = np.array([each for each, at_once in taken if not at_once]) / 1e3
-    index = scene.world.cluster.prefixes
+    index = scene.world.cluster.roster.prefixes
     return [
         *_percentiles(f"dispatch_{workers}", sent),
         *(_percentiles(f"dispatch_{workers}_queued", queued) if len(queued) else ()),

@@ -197,8 +197,8 @@ class World:
             gone = [next(oldest) for _ in range(excess)]
             for block in gone:
                 del blocks[block]
-            self.cluster.removed(replica.member, gone)
-        self.cluster.stored(replica.member, new)
+            self.cluster.roster.removed(replica.member, gone)
+        self.cluster.roster.stored(replica.member, new)
 
 
 def _member(number: int) -> Member:

@@ -8,27 +8,21 @@ engine died. Every gateway has a policy of its own; of the others it sees what t
 from __future__ import annotations
 
 import logging
-from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import NoReturn
 
 from coxswain_gateway.engines import LiveEngine, LiveRequest, Now
 from coxswain_gateway.generation import Generation
 from coxswain_gateway.members import Member
+from coxswain_gateway.roster import Roster
 from coxswain_protocol.messages import Load, StepEvent
-from coxswain_scheduler.batching import block_hashes
-from coxswain_scheduler.costs import StepCost
 from coxswain_scheduler.policies.interface import Objectives, Policy, Request
-from coxswain_scheduler.prefixes import Holders, PrefixIndex
 
 log = logging.getLogger(__name__)
 
 LONGEST_IDLE_SECONDS = 0.5
 """A request that has waited for longer goes to an engine that idles: what the policy waits for is late, or hangs."""
-
-Kind = tuple[str, str, str]
-"""Engine, accelerator and model: what is learnt of the steps of one holds for all of a kind."""
 
 
 class LiveCluster:
@@ -57,25 +51,18 @@ class LiveCluster:
         self.policy = policy
         self.objectives = objectives
         self.engines: dict[int, LiveEngine] = {}
-        self.prefixes = PrefixIndex()
-        """By the engines' seats."""
+        """Those that can be sent work."""
         self.waiting: dict[int, LiveRequest] = {}
         """With the policy, not sent anywhere."""
         self._clock = clock
         self._submit = submit
         self._refuse = refuse
         self._review = review
-        self._of_member: dict[str, LiveEngine] = {}
-        self._seats: dict[int, LiveEngine] = {}
-        self._seat_of: dict[int, int] = {}
-        self._engine_in: dict[int, int] = {}
-        self._masks: dict[int, int] = {}
-        """Seats of the engines with blocks of a size."""
-        self._costs: dict[Kind, StepCost] = {}
         self._requests = count()
-        self._ids = count()
         self._ghosts: list[LiveRequest] = []
         self._time = Now(clock())
+        self.roster = Roster(self._time)
+        """All that are connected."""
         self._tick_at = 0.0
         policy.begin(self)
 
@@ -84,26 +71,23 @@ class LiveCluster:
     def add(self, member: Member) -> None:
         """A replica that has connected; `open` lets it be sent work."""
         self.drop(member)
-        seat = next(number for number in count() if number not in self._seats)
-        engine = LiveEngine(next(self._ids), member, self._cost(member), seat=seat, time=self._time)
-        self._of_member[member.key] = self._seats[seat] = engine
-        self._masks[engine.block_size] = self._masks.get(engine.block_size, 0) | 1 << seat
+        self.roster.add(member)
 
     def open(self, member: Member) -> None:
         """It can be sent work."""
-        engine = self._of_member.get(member.key)
+        engine = self.roster.get(member)
         if engine is not None and engine.id not in self.engines:
             self._advance()
             self.engines[engine.id] = engine
-            self._seat_of[engine.id], self._engine_in[engine.seat] = engine.seat, engine.id
+            self.roster.open(engine)
             self._review()
             self.policy.joined(engine)
 
     def close(self, member: Member) -> None:
         """Nothing new goes there; what runs there may go on."""
-        engine = self._of_member.get(member.key)
+        engine = self.roster.get(member)
         if engine is not None and self.engines.pop(engine.id, None) is not None:
-            del self._seat_of[engine.id], self._engine_in[engine.seat]
+            self.roster.close(engine)
             self._advance()
             self._review()
             self.policy.lost(engine.id)
@@ -111,15 +95,11 @@ class LiveCluster:
     def drop(self, member: Member) -> None:
         """It is gone, with what it held. Its requests are to be placed anew."""
         self.close(member)
-        engine = self._of_member.pop(member.key, None)
-        if engine is not None:
-            del self._seats[engine.seat]
-            self._masks[engine.block_size] ^= 1 << engine.seat
-            self.prefixes.drop(engine.seat)
+        self.roster.drop(member)
 
     def engine_of(self, member: Member) -> int | None:
         """The engine of a member that can be sent work."""
-        engine = self._of_member.get(member.key)
+        engine = self.roster.get(member)
         return None if engine is None or engine.id not in self.engines else engine.id
 
     def arrived(self, generation: Generation, places: frozenset[int]) -> None:
@@ -153,37 +133,22 @@ class LiveCluster:
 
     def reported(self, member: Member, load: Load) -> None:
         """The replica's own account of its load, between two steps."""
-        engine = self._of_member.get(member.key)
+        engine = self.roster.get(member)
         if engine is not None and engine.reported(load):
             self.changed(member)
 
     def stepped(self, member: Member, event: StepEvent, load: Load) -> bool:
         """A step to learn from. Whether it `changed` the batch: to be told when its tokens are dealt with."""
-        engine = self._of_member.get(member.key)
+        engine = self.roster.get(member)
         self._advance()
         return engine is not None and engine.stepped(event, load)
 
     def changed(self, member: Member) -> None:
         """The replica's batch has changed, or what it may be given."""
-        engine = self._of_member.get(member.key)
+        engine = self.roster.get(member)
         if engine is not None and engine.id in self.engines:
             self._advance()
             self.policy.stepped(engine)
-
-    def stored(self, member: Member, hashes: Iterable[int]) -> None:
-        """The replica can now reuse these blocks, given in chain order."""
-        if (engine := self._of_member.get(member.key)) is not None:
-            self.prefixes.stored(engine.seat, tuple(hashes))
-
-    def removed(self, member: Member, hashes: Iterable[int]) -> None:
-        """The replica has given these blocks up."""
-        if (engine := self._of_member.get(member.key)) is not None:
-            self.prefixes.removed(engine.seat, tuple(hashes))
-
-    def holds(self, member: Member, hashes: Iterable[int]) -> None:
-        """The replica holds exactly these blocks."""
-        if (engine := self._of_member.get(member.key)) is not None:
-            self.prefixes.replace(engine.seat, tuple(hashes))
 
     def tick(self) -> None:
         """Let time pass; to be called more often than the policy's period."""
@@ -199,10 +164,6 @@ class LiveCluster:
         """Seconds after which the soonest engine has computed what it has; None without engines."""
         return min((engine.predicted_wait() for engine in self.engines.values()), default=None)
 
-    def cost_errors(self) -> dict[Kind, float]:
-        """Mean relative error of the predicted step, by kind of engine."""
-        return {kind: cost.error for kind, cost in self._costs.items()}
-
     # What a policy sees and may do
 
     @property
@@ -214,15 +175,7 @@ class LiveCluster:
 
     def holders(self, request: Request) -> Mapping[int, int]:
         request = _live(request)
-        levels: list[tuple[int, int]] = []
-        last, several = request.tokens - 1, len(self._masks) > 1  # the last token is always computed
-        for size, hashes in request.by_size.items():
-            most, own = last // size, self._masks[size]
-            for depth, mask in self.prefixes.levels(hashes):
-                levels.append((min(depth, most) * size, mask & own if several else mask))
-        if several:
-            levels.sort(reverse=True)
-        request.held = Holders(levels, seats=self._seat_of, engines=self._engine_in)
+        request.held = self.roster.holders(request)
         return request.held
 
     def dispatch(self, request: Request, engine: int, *, rank: float = 0.0, hold: bool = False) -> None:
@@ -277,7 +230,8 @@ class LiveCluster:
     # Parts
 
     def _waiting(self, generation: Generation, places: frozenset[int] | None) -> LiveRequest:
-        request = LiveRequest(next(self._requests), generation, self._hashes(generation), since=self.now)
+        hashes = self.roster.hashes((*generation.log.prompt, *generation.log.output))
+        request = LiveRequest(next(self._requests), generation, hashes, since=self.now)
         generation.request = self.waiting[request.id] = request
         if places is not None:
             self.constrain(request, places)
@@ -301,21 +255,9 @@ class LiveCluster:
         while self._ghosts:
             self.policy.ended(self._ghosts.pop())
 
-    def _hashes(self, generation: Generation) -> dict[int, Sequence[int]]:
-        """By size of block. In arrays, which the garbage collector does not look into."""
-        tokens, sizes = (*generation.log.prompt, *generation.log.output), sorted(self._masks)
-        return {size: array("Q", block_hashes(tokens, block_size=size)) for size in sizes if self._masks[size]}
-
     def _engine(self, request: LiveRequest) -> LiveEngine | None:
         member = request.generation.member
-        return None if member is None else self._of_member.get(member.key)
-
-    def _cost(self, member: Member) -> StepCost:
-        info = member.info
-        kind = (info.engine, info.accelerator, info.model)
-        if kind not in self._costs:
-            self._costs[kind] = StepCost(floor_seconds=info.step_floor_seconds)
-        return self._costs[kind]
+        return None if member is None else self.roster.get(member)
 
     def _permitted(self, request: LiveRequest, engine: int) -> LiveEngine:
         allowed = request.places is None or engine in request.places

@@ -113,9 +113,9 @@ class Fleet:
             self._recorder.step(member, step.event, now)
         changed = self.cluster.stepped(member, step.event, step.load)
         if step.removed:
-            self.cluster.removed(member, step.removed)
+            self.cluster.roster.removed(member, step.removed)
         if step.stored:
-            self.cluster.stored(member, step.stored)
+            self.cluster.roster.stored(member, step.stored)
         for chunk in step.chunks:
             if member.canary is not None and self._canary.take(member, chunk, now):
                 self._welcomed()
@@ -127,7 +127,7 @@ class Fleet:
     def blocks(self, member: Member, blocks: Blocks) -> None:
         """All the KV blocks that the replica can reuse."""
         self._heard(member)
-        self.cluster.holds(member, blocks.hashes)
+        self.cluster.roster.holds(member, blocks.hashes)
 
     def leaving(self, member: Member, leaving: Leaving) -> None:
         """The replica drains."""
@@ -195,7 +195,7 @@ class Fleet:
 
     def cost_errors(self) -> dict[tuple[str, str, str], float]:
         """How far predicted steps are off, by (engine, accelerator, model)."""
-        return self.cluster.cost_errors()
+        return self.cluster.roster.cost_errors()
 
     def _heard(self, member: Member) -> None:
         member.heard = self._attention.now

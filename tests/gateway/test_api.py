@@ -296,7 +296,7 @@ async def test_a_shared_prefix_goes_where_it_is_cached(
     second = await gateway.add(new_replica("replica-1"))
     prompt = list(range(3, 203))
     second._send(Blocks(tuple(block_hashes(prompt, block_size=16))))
-    index = gateway.gateway.fleet.cluster.prefixes
+    index = gateway.gateway.fleet.cluster.roster.prefixes
     await gateway.until(lambda: len(index) > 0, what="the blocks")
     for _ in range(4):
         await complete(gateway, prompt=prompt, max_tokens=1)
