@@ -59,6 +59,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m coxswain_kernels.gate", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--outcomes", type=Path, required=True, help="written by the interpreted tests")
     parser.add_argument("--check", action="store_true", help="compare with docs/kernels.md instead of writing it")
+    parser.add_argument("--unless-known", action="store_true", help="compile nothing that the table knows already")
     parser.add_argument(
         "--operation", choices=[one.name for one in OPERATIONS], help="this one only, and write nothing"
     )
@@ -69,7 +70,8 @@ def _options() -> argparse.Namespace:
 def _digest() -> str:
     """Of everything that makes a binary what it is."""
     digest = hashlib.sha256(triton.__version__.encode())
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    folder = Path(__file__).parent
+    for file in sorted((*folder.glob("*.py"), *folder.glob("tuned/*.json"))):
         digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
