@@ -27,6 +27,7 @@ from coxswain_kernels.attention_cache import (
 from coxswain_kernels.checks import check_shape
 from coxswain_kernels.paged_decode_kernel import attend_piece, join_pieces
 from coxswain_kernels.plans import Operation, Plan, pointer
+from coxswain_kernels.tuning import case_of, committed, tuned, varied
 
 PIECE = 512
 """Tokens of a piece of an invariant launch."""
@@ -106,13 +107,18 @@ def launch(query: Tensor, cache: Cache, *, scale: float, invariant: bool, longes
     check_shape("contexts", cache.contexts, query.shape[0])
     longest = cache.reach(longest)
     piece = PIECE if invariant else 0
-    splits = fast_splits(query.shape[0] * layout.kv_heads, longest, programs_at_once(query.device))
+    chosen, programs = plan(layout), programs_at_once(query.device)
+    if not invariant:
+        constants = tuned("paged_decode", case_of(chosen, query.shape[0]), query.device)
+        chosen = varied(chosen, constants)
+        programs = constants.get("programs", 0) * multiprocessors(query.device) or programs
+    splits = fast_splits(query.shape[0] * layout.kv_heads, longest, programs)
     slots = triton.cdiv(longest, PIECE) if invariant else splits
     parts, states = workspace(query, slots)
     arguments = cache.arguments(query, scale) | {"contexts": cache.contexts, "parts": parts, "states": states}
     arguments |= {"shared": cache.contexts, "unit": _NOTHING_SHARED}
     arguments |= {"piece": piece, "splits": splits, "slots": slots, "first_slot": 0}
-    plan(layout).launch((query.shape[0] * layout.kv_heads, slots), arguments)
+    chosen.launch((query.shape[0] * layout.kv_heads, slots), arguments)
     return join(parts, states, cache.contexts, query, piece=piece)
 
 
@@ -207,9 +213,10 @@ def layouts() -> tuple[Layout, ...]:
 
 
 def plans() -> tuple[Plan, ...]:
-    """One for each layout, and those that join pieces."""
+    """One for each layout, what was measured to be faster, and those that join pieces."""
     joins = (join_plan(dtype, heads=32, head_dim=head_dim) for dtype in QUERY_DTYPES for head_dim in HEAD_DIMS)
-    return (*map(plan, layouts()), *joins)
+    pieces = tuple(map(plan, layouts()))
+    return (*pieces, *committed("paged_decode", pieces), *joins)
 
 
 OPERATION = Operation(name="paged_decode", plans=plans)

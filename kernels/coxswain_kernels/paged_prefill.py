@@ -21,6 +21,7 @@ from coxswain_kernels.compiling import TARGETS
 from coxswain_kernels.paged_decode import PIECE, invariant_tile, layouts
 from coxswain_kernels.paged_prefill_kernel import attend_chunk
 from coxswain_kernels.plans import Operation, Plan, pointer
+from coxswain_kernels.tuning import committed, faster
 
 BATCH = frozenset({"table_stride", "sequences", "tiles", "piece", "splits", "slots"})
 
@@ -113,7 +114,11 @@ def launch(query: Tensor, cache: Cache, starts: Tensor, *, scale: float, invaria
     check_dtype("starts", starts, torch.int32)
     check_last_contiguous(starts=starts)
     check_same_device(query=query, starts=starts)
-    chosen = (invariant_plan if invariant else fast_plan)(layout, target_of(query.device))
+    target = target_of(query.device)
+    if invariant:
+        chosen = invariant_plan(layout, target)
+    else:
+        chosen = faster("paged_prefill", fast_plan(layout, target), query.shape[0], query.device)
     tokens = chosen.constants["ROWS"] // layout.group_rows
     tiles = query.shape[0] // tokens + sequences
     out = torch.empty_like(query, memory_format=torch.contiguous_format)
@@ -183,8 +188,8 @@ def _stages(layout: Layout, targets: tuple[str, ...]) -> int:
 
 
 def plans() -> tuple[Plan, ...]:
-    """Both of every layout, for every target."""
-    return plans_of(fast_plan, invariant_plan)
+    """Both of every layout, for every target, and what was measured to be faster."""
+    return plans_of(fast_plan, invariant_plan) + committed("paged_prefill", plans_of(fast_plan))
 
 
 def plans_of(*makers: Callable[[Layout, str], Plan]) -> tuple[Plan, ...]:

@@ -17,6 +17,7 @@ from coxswain_kernels.matmul import Tile
 from coxswain_kernels.plans import Operation, Plan, pointer
 from coxswain_kernels.quantised_linear_kernels import add_splits, multiply_quantised
 from coxswain_kernels.quantised_weights import DTYPES, GROUP, QuantisedWeight, unpack
+from coxswain_kernels.tuning import committed, faster
 
 Kind = Literal["fast", "invariant"]
 _INVARIANT = Tile(32, 64, GROUP)
@@ -50,11 +51,14 @@ def launch(x: Tensor, weight: QuantisedWeight, *, kind: Kind = "invariant") -> T
     chosen = plan(
         x.dtype, tile, bits=weight.bits, grouped=weight.grouped, zeros=weight.zeros is not None, splits=splits
     )
+    if tile is _FEW_ROWS:
+        chosen = faster("quantised_linear", chosen, rows, x.device)
     zeros = weight.scales if weight.zeros is None else weight.zeros
     words = weight.values.view(torch.uint32)
     tensors = {"x": x, "words": words, "scales": weight.scales, "zeros": zeros, "out": parts}
     sizes = {"rows": rows, "inner": inner, "columns": columns, "x_stride": x.stride(0)}
-    chosen.launch((triton.cdiv(columns, tile.columns), triton.cdiv(rows, tile.rows), splits), tensors | sizes)
+    grid = (triton.cdiv(columns, chosen.constants["COLUMNS"]), triton.cdiv(rows, tile.rows), splits)
+    chosen.launch(grid, tensors | sizes)
     if splits > 1:
         arguments = {"parts": parts, "out": out, "rows": rows, "columns": columns}
         sum_plan(x.dtype, splits).launch((rows, triton.cdiv(columns, _BLOCK)), arguments)
@@ -130,7 +134,7 @@ def plans() -> tuple[Plan, ...]:
                 made.append(plan(dtype, tile, bits=bits, grouped=grouped, zeros=zeros))
         for splits in sorted({split_count(inner, columns) for inner, columns in layers} - {1}):
             made += [plan(dtype, _FEW_ROWS, bits=4, splits=splits), sum_plan(dtype, splits)]
-    return tuple(made)
+    return (*made, *committed("quantised_linear", made))
 
 
 OPERATION = Operation(name="quantised_linear", plans=plans)
