@@ -224,6 +224,9 @@ class LiveCluster:
     def start(self, accelerator: str | None = None) -> None:
         self._cannot("start an engine")
 
+    def cancel(self) -> bool:
+        self._cannot("start an engine")
+
     def stop(self, engine: int) -> None:
         self._cannot("stop an engine")
 

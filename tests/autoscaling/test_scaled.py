@@ -56,6 +56,15 @@ def test_engines_that_leave_lose_nothing() -> None:
     assert ready[125] == 1
 
 
+def test_an_engine_that_is_not_wanted_any_more_does_not_start() -> None:
+    policy = Scaled(Rooms(), Fixed(lambda now: 3 if 40 < now < 80 else 1))
+    result = simulated(trace((0, 200, 2.0)), policy, engines=1)
+    assert max(starting for _, _, starting in policy.counts) == 2
+    assert max(engines for _, engines, _, _ in result.load) == 1
+    for_nothing = result.engine_seconds - result.virtual_s
+    assert 2 * 30.0 <= for_nothing <= 2 * 50.0
+
+
 def test_from_zero_requests_are_held_until_an_engine_is_ready() -> None:
     goals = Goals(objectives=OBJECTIVES, startup_seconds=60.0, idle_after_seconds=120.0)
     policy = Scaled(Rooms(), Autoscaler(SHAPE, goals))

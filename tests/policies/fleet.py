@@ -136,6 +136,10 @@ class Fleet:
     def start(self, accelerator: str | None = None) -> None:
         self.started += 1
 
+    def cancel(self) -> bool:
+        self.started -= 1
+        return True
+
     def stop(self, engine: int) -> None:
         self.leaving.append(engine)
 

@@ -54,7 +54,6 @@ class Scaled:
         self._ended: list[Answer] = []
         self._met = self._judged = 0
         self._starting = 0
-        self._surplus = 0
         self._next = cluster.now + PERIOD_SECONDS
         self.inner.begin(cluster)
 
@@ -98,14 +97,11 @@ class Scaled:
             self._decide()
 
     def joined(self, engine: Engine) -> None:
-        """One that was asked for is ready; it leaves at once where it is no longer wanted."""
+        """One that was asked for is ready."""
         self._starting -= 1
         self.inner.joined(engine)
         while self._held:
             self.inner.arrived(self._held.popleft())
-        if self._surplus:
-            self._surplus -= 1
-            self._stop(1)
 
     def lost(self, engine: int) -> None:
         """An engine died."""
@@ -144,19 +140,17 @@ class Scaled:
         return seen
 
     def _scale(self, wanted: int) -> None:
-        have = len(self.cluster.engines) + self._starting - self._surplus
+        have = len(self.cluster.engines) + self._starting
         if wanted != have:
             self.why.append(self.plan.explain())
         for _ in range(wanted - have):
-            if self._surplus:
-                self._surplus -= 1
-            else:
-                self._starting += 1
-                self.cluster.start()
+            self._starting += 1
+            self.cluster.start()
         too_many = max(0, have - wanted)
-        not_yet = min(too_many, self._starting - self._surplus)
-        self._surplus += not_yet
-        self._stop(too_many - not_yet)
+        while too_many and self._starting and self.cluster.cancel():
+            self._starting -= 1
+            too_many -= 1
+        self._stop(too_many)
         self.counts.append((self.cluster.now, len(self.cluster.engines), self._starting))
 
     def _stop(self, number: int) -> None:

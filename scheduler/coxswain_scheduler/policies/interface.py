@@ -190,6 +190,9 @@ class Cluster(Protocol):
     def start(self, accelerator: str | None = None) -> None:
         """Ask for one more engine; it joins after its start-up time."""
 
+    def cancel(self) -> bool:
+        """Give up the engine that was asked for last and has not joined yet; False when there is none."""
+
     def stop(self, engine: int) -> None:
         """Have an engine leave: it takes nothing new, and goes when what it runs has ended or moved."""
 

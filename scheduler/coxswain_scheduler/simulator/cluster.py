@@ -145,6 +145,10 @@ class SimCluster:
         """Ask for one more engine."""
         self._simulation.start_engine(self._fleet.kind(accelerator))
 
+    def cancel(self) -> bool:
+        """Give up the engine that was asked for last; its start-up so far has cost what it has."""
+        return self._fleet.cancel()
+
     def stop(self, engine: int) -> None:
         """Have an engine leave when it is empty."""
         self._fleet.stop(engine)

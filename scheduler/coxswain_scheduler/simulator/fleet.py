@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from coxswain_scheduler.simulator.simulation import Simulation
 
 
+class Start:
+    """An engine that was asked for: from then on it costs."""
+
+    __slots__ = ("since", "spec")
+
+    def __init__(self, spec: EngineSpec, *, since: float) -> None:
+        self.spec = spec
+        self.since = since
+
+
 class Fleet:
     """Every engine, by its number. Numbers are not used again."""
 
@@ -22,6 +32,8 @@ class Fleet:
         """As far as is known; leaving ones too."""
         self.visible: dict[int, SimEngine] = {}
         """Those that are not leaving."""
+        self._starting: list[Start] = []
+        """In the order in which they were asked for."""
         self.engine_seconds = 0.0
         self.gpu_seconds = 0.0
         self.preemptions = 0
@@ -33,6 +45,27 @@ class Fleet:
         engine = SimEngine(next(self._numbers), spec, self._simulation, since=since)
         self.living[engine.id] = self.visible[engine.id] = engine
         return engine
+
+    def ask(self, spec: EngineSpec) -> Start:
+        """Ask for one more engine."""
+        start = Start(spec, since=self._simulation.now)
+        self._starting.append(start)
+        return start
+
+    def has_started(self, start: Start) -> bool:
+        """Its start-up time is over: whether it is still wanted."""
+        if start not in self._starting:
+            return False
+        self._starting.remove(start)
+        return True
+
+    def cancel(self) -> bool:
+        """Give up the engine that was asked for last; False when none is starting."""
+        if not self._starting:
+            return False
+        start = self._starting.pop()
+        self._charge(start.spec, since=start.since)
+        return True
 
     def kind(self, accelerator: str | None) -> EngineSpec:
         """What is started under that name; by default, what the first engine is."""
@@ -58,11 +91,14 @@ class Fleet:
         self.visible.pop(engine.id, None)
         del self.living[engine.id]
         self._simulation.caches.forget(engine)
-        seconds = self._simulation.now - engine.since
-        self.engine_seconds += seconds
-        self.gpu_seconds += seconds * engine.spec.gpus
+        self._charge(engine.spec, since=engine.since)
         self.preemptions += engine.preemptions
         self.role_changes += engine.role_changes
+
+    def _charge(self, spec: EngineSpec, *, since: float) -> None:
+        seconds = self._simulation.now - since
+        self.engine_seconds += seconds
+        self.gpu_seconds += seconds * spec.gpus
 
     def close(self) -> None:
         """Account for all."""

@@ -12,7 +12,7 @@ from coxswain_scheduler.simulator.calendar import Calendar
 from coxswain_scheduler.simulator.cluster import TOO_LONG, SimCluster
 from coxswain_scheduler.simulator.engine import SimEngine
 from coxswain_scheduler.simulator.faults import Faults
-from coxswain_scheduler.simulator.fleet import Fleet
+from coxswain_scheduler.simulator.fleet import Fleet, Start
 from coxswain_scheduler.simulator.gaps import Gaps
 from coxswain_scheduler.simulator.handovers import Handovers
 from coxswain_scheduler.simulator.links import Links
@@ -89,8 +89,7 @@ class Simulation:
 
     def start_engine(self, spec: EngineSpec) -> None:
         """One more engine, after its start-up time."""
-        since = self.now
-        self.calendar.at(since + spec.startup_seconds, lambda _: self.join(spec, since=since))
+        self.calendar.at(self.now + spec.startup_seconds, self._started, self.fleet.ask(spec))
 
     def join(self, spec: EngineSpec, *, since: float) -> None:
         """One more engine, of which the policy is told."""
@@ -157,6 +156,10 @@ class Simulation:
             self.fleet.leave_if_empty(engine)
         elif complete or held or engine.changed:
             policy.stepped(engine)
+
+    def _started(self, start: Start) -> None:
+        if self.fleet.has_started(start):
+            self.join(start.spec, since=start.since)
 
     def _complete(self, sequence: SimSequence) -> None:
         """Its engine is done with it: it has all of its tokens, or as many as the engine's KV holds."""
