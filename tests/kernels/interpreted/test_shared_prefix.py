@@ -70,7 +70,8 @@ def test_queries_may_be_part_of_a_larger_tensor(device: str) -> None:
     cache = made_cache([70, 80], dtype=F16, device=device)
     _share(cache, [0, 2], [64, 64])
     query = torch.randn(2, 10, 64, dtype=F16, device=device)[:, 2:8]
-    got = op.launch(query, cache, _ints(0, 2), _ints(64, 64), scale=0.125, invariant=False)
+    groups, shared = _ints(0, 2, device=device), _ints(64, 64, device=device)
+    got = op.launch(query, cache, groups, shared, scale=0.125, invariant=False)
     assert_near(got, paged_decode.reference(query.contiguous(), cache, scale=0.125))
 
 
