@@ -31,8 +31,9 @@ order (on days 4 and 12 in shuffled blocks of 5,000). There a fleet that moves i
 simulator. This day was looked at too, with the same stand-in: to find out in which hours it went wrong and why, and for
 its sum, to see what was still missing. It was simulated before with the headroom bounded at 15 % (a share of 83.0 % at
 99.25 %) and at 10 % (87.3 % at 98.84 %, a queue cleared in half the time); between both, 12.5 % is what lets the days
-1, 4 and 9 attain 99 % on average, by the stand-in, interpolated; so it was chosen after a look at this day, too. With it the
-share was 84.9 % at 99.06 %; that engines which are still starting can be given up brought the rest. It is one day and one seed."""
+1, 4 and 9 attain 99 % on average, by the stand-in, interpolated; so it was chosen after a look at this
+day, too. With it the share was 84.9 % at 99.06 %; that engines which are still starting can be given up brought the
+rest. It is one day and one seed."""
 
 
 def main() -> None:
