@@ -134,7 +134,7 @@ def _around(shape: ModelShape, accelerator: Accelerator, parts: int, tokens: int
 def _filled(places: list[int], seconds: list[float]) -> Array:
     """Every whole number from nothing to the last place, interpolated; more never takes less."""
     rising = np.maximum.accumulate(seconds)
-    filled = np.interp(np.arange(places[-1] + 1), places, rising)
+    filled: Array = np.interp(np.arange(places[-1] + 1), places, rising)
     filled[0] = 0.0
     return filled
 

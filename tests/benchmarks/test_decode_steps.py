@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks import engine
+from benchmarks import decode_steps
 from coxswain_workers.engine.torch_runner import TorchRunner
 
 TINY = replace(
-    engine.LLAMA_8B,
+    decode_steps.LLAMA_8B,
     vocab_size=64,
     hidden_size=32,
     intermediate_size=48,
@@ -25,15 +25,15 @@ TINY = replace(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    assert engine.main([]) == 2
+    assert decode_steps.main([]) == 2
     assert "torch sees no GPU here" in capsys.readouterr().err
 
 
 def test_its_batches_are_decoded() -> None:
-    model = engine.random_model(TINY, device="cpu", dtype=torch.float32)
-    runner = TorchRunner(model, num_blocks=9, block_size=engine.BLOCK)
-    entries = engine.decoding(3, 40)
+    model = decode_steps.random_model(TINY, device="cpu", dtype=torch.float32)
+    runner = TorchRunner(model, num_blocks=9, block_size=decode_steps.BLOCK)
+    entries = decode_steps.decoding(3, 40)
     logits = runner.run(entries)
     assert logits.shape == (3, 64)
     assert logits.isfinite().all()
-    assert engine.step_seconds(runner, entries, steps=2) > 0
+    assert decode_steps.step_seconds(runner, entries, steps=2) > 0
