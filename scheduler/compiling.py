@@ -65,9 +65,10 @@ def _built(scratch: Path) -> str | None:
         command = [sys.executable, __file__, "--build"]
         child = subprocess.Popen(command, cwd=scratch, stdout=said, stderr=subprocess.STDOUT)
         task = progress.add_task("compiling the scheduler", total=None)
-        while child.poll() is None:
+        while child.returncode is None:
             progress.update(task, completed=_count(scratch, "*.o"), total=_count(scratch, "*.c") or None)
-            time.sleep(0.2)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=0.2)
     return None if child.returncode == 0 else "\n".join(log.read_text(errors="replace").splitlines()[-20:])
 
 
