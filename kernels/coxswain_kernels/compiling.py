@@ -46,7 +46,7 @@ class Binary:
     shared_bytes: int
     """Of a block of threads."""
     matrix_instruction: str
-    """The widest that multiplies matrices; empty where there is none."""
+    """The widest that multiplies matrices; empty where there is none, and where nobody looked for one."""
 
 
 def compile_plan(plan: Plan, target: Target) -> Binary:
@@ -63,10 +63,13 @@ def compile_plan(plan: Plan, target: Target) -> Binary:
     )
     options = {"num_warps": plan.warps, "num_stages": plan.stages}
     compiled = triton.compile(source, target=target.gpu, options=options)
-    return _amd(compiled) if target.gpu.backend == "hip" else _nvidia(compiled, target)
+    if target.gpu.backend == "hip":
+        return _amd(compiled)
+    return _nvidia(compiled, target, disassemble=plan.tensor_cores)
 
 
-def _nvidia(compiled: Any, target: Target) -> Binary:
+def _nvidia(compiled: Any, target: Target, *, disassemble: bool) -> Binary:
+    """Disassembling takes longer than all else, so that is done only where it is to show matrix instructions."""
     with tempfile.TemporaryDirectory() as folder:
         ptx, cubin = Path(folder, "kernel.ptx"), Path(folder, "kernel.cubin")
         ptx.write_text(compiled.asm["ptx"])
@@ -74,7 +77,7 @@ def _nvidia(compiled: Any, target: Target) -> Binary:
         # What ptxas is asked for has to be what Triton asked for: sm_90a has instructions that sm_90 has not.
         arch = _found(r"\.target (sm_\w+)", compiled.asm["ptx"]) or target.name
         said = _run("ptxas", "-v", f"--gpu-name={arch}", str(ptx), "-o", f"{folder}/again.cubin")
-        listing = _run("nvdisasm", str(cubin))
+        listing = _run("nvdisasm", str(cubin)) if disassemble else ""
     return Binary(
         registers=int(_found(r"Used (\d+) registers", said)),
         spilled_bytes=sum(int(count) for count in re.findall(r"(\d+) bytes spill (?:stores|loads)", said)),
