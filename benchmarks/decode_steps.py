@@ -27,7 +27,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.rows import hardware, write
-from coxswain_kernels.rotary import rotary_tables
+from coxswain_kernels.elementwise.rotary import rotary_tables
 from coxswain_scheduler.batching import Entry, TokenSequence
 from coxswain_workers.engine.config import ModelConfig
 from coxswain_workers.engine.model import Layer, Model, Projection

@@ -6,7 +6,8 @@
 Prints a table for each operation. A run over all operations also writes `benchmarks/results/kernels.md` and `.json`;
 rows that lose stay in. Without a GPU it says so and exits 2; with a kernel of this project that fails it exits 1.
 
-`--tune` measures what constants of fast plans could be, and writes this device's table for `coxswain_kernels.tuning`.
+`--tune` measures what constants of fast plans could be, and writes the table that `coxswain_kernels.launching.tuning`
+then reads on this device.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from benchmarks.kernel_rows.timing import Clock
 from benchmarks.kernel_rows.tuner import SPACES, tune
 from benchmarks.kernel_rows.workload import Model
 from benchmarks.rows import write
-from coxswain_kernels import tuning
+from coxswain_kernels.launching import tuning
 
 RESULTS = Path(__file__).with_name("results")
 _REPEATS, _QUICK_REPEATS = 100, 20

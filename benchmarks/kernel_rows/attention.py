@@ -11,8 +11,8 @@ from torch import Tensor
 
 from benchmarks.kernel_rows import attention_peers as peers
 from benchmarks.kernel_rows.workload import Call, Contenders, Model, Workload, ready, short
-from coxswain_kernels import paged_decode, paged_prefill, shared_prefix
-from coxswain_kernels.attention_cache import QUANTISED, Cache
+from coxswain_kernels.attention import paged_decode, paged_prefill, shared_prefix
+from coxswain_kernels.attention.sequences import QUANTISED, Cache
 
 BF16 = torch.bfloat16
 

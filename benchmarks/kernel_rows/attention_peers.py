@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.bias import causal_lower_right
 
 from benchmarks.kernel_rows.workload import Call, Contenders, theirs
-from coxswain_kernels.attention_cache import Cache
+from coxswain_kernels.attention.sequences import Cache
 
 _BACKENDS = {
     "torch SDPA, flash": SDPBackend.FLASH_ATTENTION,

@@ -10,8 +10,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from benchmarks.kernel_rows.workload import Call, Contenders, Model, Workload, ready, short, theirs
-from coxswain_kernels import rms_norm, sampling, silu_mul
-from coxswain_kernels.sampling import Settings
+from coxswain_kernels.elementwise import rms_norm, silu_mul
+from coxswain_kernels.sampling import sampling
+from coxswain_kernels.sampling.sampling import Settings
 
 BF16 = torch.bfloat16
 _EPS = 1e-5

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.kernel_rows.workload import Call, Contenders, Model, Workload, ready, short, theirs
-from coxswain_kernels import experts, linear, lora, quantised_linear
-from coxswain_kernels.quantised_weights import GROUP, pack, unpack
+from coxswain_kernels.matrices import linear, lora, quantised_linear
+from coxswain_kernels.matrices.quantised_weights import GROUP, pack, unpack
+from coxswain_kernels.moe import experts
 
 BF16 = torch.bfloat16
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.kernel_rows.workload import Call, Contenders, Model, Workload, ready, short, theirs
-from coxswain_kernels import block_copy, kv_write
-from coxswain_kernels.block_copy import Blocks
-from coxswain_kernels.kv_cache import KVCache
-from coxswain_kernels.quantisation import DTYPES as EIGHT_BIT
-from coxswain_kernels.rotary import rotary_tables
+from coxswain_kernels.cache import block_copy, kv_write
+from coxswain_kernels.cache.block_copy import Blocks
+from coxswain_kernels.cache.kv_cache import KVCache
+from coxswain_kernels.cache.quantisation import DTYPES as EIGHT_BIT
+from coxswain_kernels.elementwise.rotary import rotary_tables
 
 BF16 = torch.bfloat16
 _POSITIONS = 8192

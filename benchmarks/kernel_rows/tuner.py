@@ -1,4 +1,4 @@
-"""Constants of fast plans, measured on the GPU at hand: the table that `coxswain_kernels.tuning` reads."""
+"""Constants of fast plans, measured on the GPU at hand: the table that `coxswain_kernels.launching.tuning` reads."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from triton.errors import TritonError
 from benchmarks.kernel_rows import attention, matrices
 from benchmarks.kernel_rows.measuring import Timer
 from benchmarks.kernel_rows.workload import Call, Model, Workload
-from coxswain_kernels.attention_cache import target_of
-from coxswain_kernels.tuning import Constants, Table, trying
+from coxswain_kernels.launching.targets import target_of
+from coxswain_kernels.launching.tuning import Constants, Table, trying
 
 _GAIN = 0.98
 """Of the time by the operation's own constants: what is not clearly faster is not worth a binary."""

@@ -10,7 +10,7 @@ from triton.runtime.errors import OutOfResources
 
 from benchmarks.kernel_rows.tuner import Space, every, tune
 from benchmarks.kernel_rows.workload import Call, Contenders, Model, Workload, ready
-from coxswain_kernels.tuning import tuned
+from coxswain_kernels.launching.tuning import tuned
 
 CPU = torch.device("cpu")
 SECONDS = {

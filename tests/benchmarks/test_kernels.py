@@ -18,7 +18,7 @@ from benchmarks.kernel_rows.aims import aims
 from benchmarks.kernel_rows.catalogue import SOURCES
 from benchmarks.kernel_rows.measuring import Findings
 from benchmarks.kernel_rows.workload import Call, Contenders, Model, Workload, ready, theirs
-from coxswain_kernels.catalogue import OPERATIONS
+from coxswain_kernels.gate.catalogue import OPERATIONS
 
 
 class Stopwatch:

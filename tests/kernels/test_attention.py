@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coxswain_kernels.paged_attention import Span, paged_attention, plan_tiles
-from coxswain_kernels.span_attention import plan_span, span_attention
+from coxswain_kernels.attention.cpu.paged_attention import Span, paged_attention, plan_tiles
+from coxswain_kernels.attention.cpu.span_attention import plan_span, span_attention
 
 KV_HEADS, DIM, BLOCKS = 2, 16, 64
 SCALE = DIM**-0.5

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coxswain_kernels.linear import linear
-from coxswain_kernels.rms_norm import rms_norm
-from coxswain_kernels.rotary import Llama3Scaling, rotary, rotary_tables
-from coxswain_kernels.silu_mul import silu_mul
+from coxswain_kernels.elementwise.rms_norm import rms_norm
+from coxswain_kernels.elementwise.rotary import Llama3Scaling, rotary, rotary_tables
+from coxswain_kernels.elementwise.silu_mul import silu_mul
+from coxswain_kernels.matrices.linear import linear
 
 ROWS = st.integers(1, 40)
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 import triton
 
-from coxswain_kernels import tuning
-from coxswain_kernels.plans import Plan
-from coxswain_kernels.tuning import Table
+from coxswain_kernels.launching import tuning
+from coxswain_kernels.launching.plans import Plan
+from coxswain_kernels.launching.tuning import Table
 
 GPU = torch.device("cuda", 0)
 

@@ -7,7 +7,7 @@ import random
 import torch
 from torch import Tensor
 
-from coxswain_kernels.attention_cache import Cache
+from coxswain_kernels.attention.sequences import Cache
 from tests.kernels.interpreted.caches import made_cache
 
 LONGEST = 3000

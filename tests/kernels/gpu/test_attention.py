@@ -9,7 +9,7 @@ from itertools import accumulate
 import pytest
 import torch
 
-from coxswain_kernels import paged_decode, paged_prefill, shared_prefix
+from coxswain_kernels.attention import paged_decode, paged_prefill, shared_prefix
 from tests.kernels.gpu.ragged import attention, error, lengths, ragged_cache, tolerance
 from tests.kernels.interpreted.caches import BF16, DTYPES, E4M3, part
 

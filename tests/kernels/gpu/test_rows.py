@@ -10,12 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from coxswain_kernels import experts, kv_write, linear, lora, quantised_linear, rms_norm, sampling, silu_mul
-from coxswain_kernels.kv_cache import KVCache
-from coxswain_kernels.matmul import DTYPES
-from coxswain_kernels.quantised_weights import DTYPES as HALVES
-from coxswain_kernels.quantised_weights import pack, unpack
-from coxswain_kernels.rotary import rotary, rotary_tables
+from coxswain_kernels.cache import kv_write
+from coxswain_kernels.cache.kv_cache import KVCache
+from coxswain_kernels.elementwise import rms_norm, silu_mul
+from coxswain_kernels.elementwise.rotary import rotary, rotary_tables
+from coxswain_kernels.matrices import linear, lora, quantised_linear
+from coxswain_kernels.matrices.matmul import DTYPES
+from coxswain_kernels.matrices.quantised_weights import DTYPES as HALVES
+from coxswain_kernels.matrices.quantised_weights import pack, unpack
+from coxswain_kernels.moe import experts
+from coxswain_kernels.sampling import sampling
 from tests.kernels.gpu.ragged import error, tolerance
 
 SEEDS = pytest.mark.parametrize("seed", range(3))

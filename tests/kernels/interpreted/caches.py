@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from coxswain_kernels.attention_cache import Cache
+from coxswain_kernels.attention.sequences import Cache
 
 F32, F16, BF16, E4M3, INT8 = torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.int8
 

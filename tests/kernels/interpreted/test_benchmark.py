@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.kernel_rows import attention, elementwise, matrices, transfer
 from benchmarks.kernel_rows.workload import PLANS, Model, Workload
-from coxswain_kernels.block_copy import Blocks
+from coxswain_kernels.cache.block_copy import Blocks
 
 SMALL = Model(heads=4, kv_heads=2, head_dim=64, hidden=64, inner=48, vocab=300)
 ALIKE = [

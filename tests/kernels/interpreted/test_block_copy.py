@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from coxswain_kernels import block_copy as op
-from coxswain_kernels.block_copy import Blocks
-from coxswain_kernels.quantisation import DTYPES as EIGHT_BIT
-from coxswain_kernels.quantisation import as_bits, quantised
+from coxswain_kernels.cache import block_copy as op
+from coxswain_kernels.cache.block_copy import Blocks
+from coxswain_kernels.cache.quantisation import DTYPES as EIGHT_BIT
+from coxswain_kernels.cache.quantisation import as_bits, quantised
 
 ALL = (*op.DTYPES, *EIGHT_BIT)
 PAIRS = [pair for one in op.DTYPES for other in EIGHT_BIT for pair in ((one, other), (other, one))]

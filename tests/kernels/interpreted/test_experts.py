@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from coxswain_kernels import experts as op
-from coxswain_kernels.matmul import DTYPES
+from coxswain_kernels.matrices.matmul import DTYPES
+from coxswain_kernels.moe import experts as op
 
 EACH_DTYPE = pytest.mark.parametrize("dtype", DTYPES)
 

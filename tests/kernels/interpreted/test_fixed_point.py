@@ -8,7 +8,7 @@ import torch
 import triton
 import triton.language as tl
 
-from coxswain_kernels import fixed_point as op
+from coxswain_kernels.sampling import fixed_point as op
 
 
 @triton.jit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from coxswain_kernels import grouping as op
+from coxswain_kernels.matrices import grouping as op
 
 
 @pytest.mark.parametrize(("rows", "groups", "height"), [(7, 3, 4), (0, 2, 16), (1, 5, 16), (40, 4, 2), (2500, 9, 16)])

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from coxswain_kernels import kv_write as op
-from coxswain_kernels.kv_cache import KVCache
-from coxswain_kernels.kv_write import HeadNorms, Tokens
-from coxswain_kernels.quantisation import DTYPES as EIGHT_BIT
-from coxswain_kernels.quantisation import as_bits, dequantised
-from coxswain_kernels.rotary import rotary_tables
+from coxswain_kernels.cache import kv_write as op
+from coxswain_kernels.cache.kv_cache import KVCache
+from coxswain_kernels.cache.kv_write import HeadNorms, Tokens
+from coxswain_kernels.cache.quantisation import DTYPES as EIGHT_BIT
+from coxswain_kernels.cache.quantisation import as_bits, dequantised
+from coxswain_kernels.elementwise.rotary import rotary_tables
 
 DTYPES = pytest.mark.parametrize("dtype", op.DTYPES)
 BLOCK_SIZE, KV_HEADS, HEAD_DIM = 4, 2, 32

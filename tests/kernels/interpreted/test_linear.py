@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from coxswain_kernels import linear as op
-from coxswain_kernels.matmul import DTYPES
+from coxswain_kernels.matrices import linear as op
+from coxswain_kernels.matrices.matmul import DTYPES
 
 EACH_DTYPE = pytest.mark.parametrize("dtype", DTYPES)
 

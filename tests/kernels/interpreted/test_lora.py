@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from coxswain_kernels import lora as op
-from coxswain_kernels.matmul import DTYPES
+from coxswain_kernels.matrices import lora as op
+from coxswain_kernels.matrices.matmul import DTYPES
 
 EACH_DTYPE = pytest.mark.parametrize("dtype", DTYPES)
 RANKS = (8, 16, 1, 64, 0, 24)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from coxswain_kernels import lora_backward as op
-from coxswain_kernels.lora import Adapters
-from coxswain_kernels.matmul import DTYPES
+from coxswain_kernels.matrices import lora_backward as op
+from coxswain_kernels.matrices.lora import Adapters
+from coxswain_kernels.matrices.matmul import DTYPES
 
 RANKS = (8, 32, 0, 5)
 

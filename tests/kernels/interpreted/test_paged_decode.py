@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from coxswain_kernels import paged_decode as op
-from coxswain_kernels.attention_cache import Cache
+from coxswain_kernels.attention import paged_decode as op
+from coxswain_kernels.attention.sequences import Cache
 from tests.kernels.interpreted.caches import BF16, DTYPES, E4M3, F16, INT8, assert_near, made_cache, part
 
 EITHER = pytest.mark.parametrize("invariant", [False, True], ids=["fast", "invariant"])
@@ -65,7 +65,7 @@ def test_without_the_type_e4m3_is_taken_as_bytes(monkeypatch: pytest.MonkeyPatch
     cache.keys.view(torch.uint8).random_(0, 127)  # of every size, and above all subnormal
     query = _query(cache, BF16)
     known = op.launch(query, cache, scale=0.125, invariant=True)
-    monkeypatch.setattr("coxswain_kernels.attention_cache.target_of", lambda device: "sm_80")
+    monkeypatch.setattr("coxswain_kernels.attention.sequences.target_of", lambda device: "sm_80")
     assert cache.layout(query).stored == torch.uint8
     assert torch.equal(op.launch(query, cache, scale=0.125, invariant=True), known)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from coxswain_kernels import paged_decode
-from coxswain_kernels import paged_prefill as op
-from coxswain_kernels.attention_cache import Cache
+from coxswain_kernels.attention import paged_decode
+from coxswain_kernels.attention import paged_prefill as op
+from coxswain_kernels.attention.sequences import Cache
 from tests.kernels.interpreted.caches import BF16, DTYPES, E4M3, F16, assert_near, made_cache, part
 
 EITHER = pytest.mark.parametrize("invariant", [False, True], ids=["fast", "invariant"])

@@ -7,7 +7,7 @@ import torch
 import triton
 import triton.language as tl
 
-from coxswain_kernels import quantisation
+from coxswain_kernels.cache import quantisation
 
 
 @triton.jit

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from coxswain_kernels import quantised_linear as op
-from coxswain_kernels.quantised_weights import DTYPES, QuantisedWeight, pack, unpack
+from coxswain_kernels.matrices import quantised_linear as op
+from coxswain_kernels.matrices.quantised_weights import DTYPES, QuantisedWeight, pack, unpack
 
 EACH_DTYPE = pytest.mark.parametrize("dtype", DTYPES)
 EACH_KIND = pytest.mark.parametrize("kind", ["fast", "invariant"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from coxswain_kernels import rms_norm as op
+from coxswain_kernels.elementwise import rms_norm as op
 
 pytestmark = pytest.mark.usefixtures("device")
 DTYPES = pytest.mark.parametrize("dtype", op.DTYPES)

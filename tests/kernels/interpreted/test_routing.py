@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from coxswain_kernels import routing as op
-from coxswain_kernels.matmul import DTYPES
+from coxswain_kernels.matrices.matmul import DTYPES
+from coxswain_kernels.moe import routing as op
 
 GATES = pytest.mark.parametrize("gate", ["softmax", "sigmoid"])
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from coxswain_kernels import sampling as op
-from coxswain_kernels.sampling import Settings
+from coxswain_kernels.sampling import sampling as op
+from coxswain_kernels.sampling.sampling import Settings
 
 
 @pytest.mark.parametrize("vocab", [5, 300, 4097])

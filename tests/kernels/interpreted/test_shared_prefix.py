@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from coxswain_kernels import paged_decode
-from coxswain_kernels import shared_prefix as op
-from coxswain_kernels.attention_cache import Cache
+from coxswain_kernels.attention import paged_decode
+from coxswain_kernels.attention import shared_prefix as op
+from coxswain_kernels.attention.sequences import Cache
 from tests.kernels.interpreted.caches import BF16, DTYPES, F16, assert_near, made_cache
 
 EITHER = pytest.mark.parametrize("invariant", [False, True], ids=["fast", "invariant"])

@@ -8,9 +8,10 @@ import torch
 from benchmarks.kernel_rows import attention, matrices
 from benchmarks.kernel_rows.tuner import SPACES
 from benchmarks.kernel_rows.workload import Model, Workload
-from coxswain_kernels import paged_decode, tuning
-from coxswain_kernels.attention_cache import Layout
-from coxswain_kernels.tuning import Constants, Table
+from coxswain_kernels.attention import paged_decode
+from coxswain_kernels.attention.sequences import Layout
+from coxswain_kernels.launching import tuning
+from coxswain_kernels.launching.tuning import Constants, Table
 
 SMALL = Model(heads=4, kv_heads=2, head_dim=64)
 TUNED = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from coxswain_kernels.rotary import Llama3Scaling
+from coxswain_kernels.elementwise.rotary import Llama3Scaling
 from coxswain_workers.engine.errors import (
     ConfigError,
     ModelNotFoundError,

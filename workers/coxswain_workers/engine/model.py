@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from coxswain_kernels.rms_norm import add_rms_norm, rms_norm
-from coxswain_kernels.rotary import rotary_tables
-from coxswain_kernels.silu_mul import silu_mul
+from coxswain_kernels.elementwise.rms_norm import add_rms_norm, rms_norm
+from coxswain_kernels.elementwise.rotary import rotary_tables
+from coxswain_kernels.elementwise.silu_mul import silu_mul
 from coxswain_workers.engine.config import ModelConfig
 from coxswain_workers.engine.weights import Weights
 

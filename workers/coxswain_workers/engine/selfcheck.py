@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from coxswain_kernels.linear import linear
+from coxswain_kernels.matrices.linear import linear
 from coxswain_scheduler.batching import Batcher, BlockPool, Entry, Limits, TokenSequence
 from coxswain_workers.engine.model import Model, Projection
 from coxswain_workers.engine.rows import BUCKETS, Rows, safe_rows

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coxswain_kernels.linear import linear
-from coxswain_kernels.paged_attention import Span, Tiles, paged_attention, plan_tiles
-from coxswain_kernels.rotary import rotary
-from coxswain_kernels.span_attention import SpanPlan, plan_span, span_attention
+from coxswain_kernels.attention.cpu.paged_attention import Span, Tiles, paged_attention, plan_tiles
+from coxswain_kernels.attention.cpu.span_attention import SpanPlan, plan_span, span_attention
+from coxswain_kernels.elementwise.rotary import rotary
+from coxswain_kernels.matrices.linear import linear
 from coxswain_scheduler.batching import Entry, TokenSequence
 from coxswain_workers.engine.model import Model, Projection
 from coxswain_workers.engine.rows import Rows

@@ -12,9 +12,11 @@ from collections.abc import Sequence as Items
 import torch
 from torch import Tensor
 
-from coxswain_kernels import kv_write, linear, paged_decode, paged_prefill
-from coxswain_kernels.attention_cache import BLOCK_SIZES, HEAD_DIMS, Cache
-from coxswain_kernels.kv_cache import KVCache
+from coxswain_kernels.attention import paged_decode, paged_prefill
+from coxswain_kernels.attention.sequences import BLOCK_SIZES, HEAD_DIMS, Cache
+from coxswain_kernels.cache import kv_write
+from coxswain_kernels.cache.kv_cache import KVCache
+from coxswain_kernels.matrices import linear
 from coxswain_scheduler.batching import Entry, TokenSequence
 from coxswain_workers.engine.config import ModelConfig
 from coxswain_workers.engine.decode_graphs import DecodeGraphs, Rows

@@ -1,0 +1,1 @@
+"""What is done to each row, or to each head of it, by itself."""

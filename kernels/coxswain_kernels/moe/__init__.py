@@ -1,0 +1,1 @@
+"""Mixture of experts: the `routing` of tokens, and the `experts` that they are routed to."""
