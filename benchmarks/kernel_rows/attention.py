@@ -12,7 +12,9 @@ from torch import Tensor
 from benchmarks.kernel_rows import attention_peers as peers
 from benchmarks.kernel_rows.workload import Call, Contenders, Model, Workload, ready, short
 from coxswain_kernels.attention import paged_decode, paged_prefill, shared_prefix
-from coxswain_kernels.attention.sequences import QUANTISED, Cache
+from coxswain_kernels.attention.pages import Pages
+from coxswain_kernels.cache.kv_cache import KVCache
+from coxswain_kernels.cache.quantisation import DTYPES as EIGHT_BIT
 
 BF16 = torch.bfloat16
 
@@ -22,7 +24,7 @@ def decoding(model: Model, *, quick: bool) -> Iterator[Workload]:
     shapes = [(1, 32768), *((batch, context) for context in (2048, 8192) for batch in (1, 8, 32, 128, 256))]
     for batch, context in shapes[:3] if quick else shapes:
         yield decode(model, batch, context)
-    for stored in QUANTISED:
+    for stored in EIGHT_BIT:
         yield decode(model, 8 if quick else 128, 2048 if quick else 8192, stored=stored)
 
 
@@ -44,12 +46,12 @@ def decode(model: Model, batch: int, context: int, *, stored: torch.dtype = BF16
     """Peers know nothing of scales, so there are none for caches of 8 bits."""
 
     def make(device: torch.device) -> Contenders:
-        cache = filled(model, _apart(model, [context] * batch), [context] * batch, stored, device)
+        pages = filled(model, _apart(model, [context] * batch), [context] * batch, stored, device)
         query = torch.randn(batch, model.heads, model.head_dim, device=device).to(BF16)
-        others = peers.decoding(query, cache, context=context, scale=_scale(model)) if stored == BF16 else {}
+        others = peers.decoding(query, pages, context=context, scale=_scale(model)) if stored == BF16 else {}
         return {
-            "fast": ready(_decode(query, cache, context, invariant=False)),
-            "invariant": ready(_decode(query, cache, context, invariant=True)),
+            "fast": ready(_decode(query, pages, context, invariant=False)),
+            "invariant": ready(_decode(query, pages, context, invariant=True)),
             **others,
         }
 
@@ -68,14 +70,14 @@ def prefill(model: Model, chunks: tuple[tuple[int, int], ...]) -> Workload:
     counts, contexts = [count for count, _ in chunks], [context for _, context in chunks]
 
     def make(device: torch.device) -> Contenders:
-        cache = filled(model, _apart(model, contexts), contexts, BF16, device)
+        pages = filled(model, _apart(model, contexts), contexts, BF16, device)
         query = torch.randn(sum(counts), model.heads, model.head_dim, device=device).to(BF16)
         starts = torch.tensor([0, *accumulate(counts)], dtype=torch.int32, device=device)
-        run = partial(paged_prefill.launch, query, cache, starts, scale=_scale(model))
+        run = partial(paged_prefill.launch, query, pages, starts, scale=_scale(model))
         return {
             "fast": ready(partial(run, invariant=False)),
             "invariant": ready(partial(run, invariant=True)),
-            **peers.prefilling(query, cache, starts, chunks=chunks, scale=_scale(model)),
+            **peers.prefilling(query, pages, starts, chunks=chunks, scale=_scale(model)),
         }
 
     pairs = sum(count * (context - count) + count * (count + 1) // 2 for count, context in chunks)
@@ -96,16 +98,16 @@ def share(model: Model, batch: int, prefix: int, suffix: int) -> Workload:
     context = prefix + suffix
 
     def make(device: torch.device) -> Contenders:
-        cache = filled(model, _together(model, batch, prefix, suffix), [context] * batch, BF16, device)
+        pages = filled(model, _together(model, batch, prefix, suffix), [context] * batch, BF16, device)
         query = torch.randn(batch, model.heads, model.head_dim, device=device).to(BF16)
         groups = torch.tensor([0, batch], dtype=torch.int32, device=device)
         shared = torch.full((batch,), prefix, dtype=torch.int32, device=device)
-        run = partial(shared_prefix.launch, query, cache, groups, shared, scale=_scale(model), longest=context)
+        run = partial(shared_prefix.launch, query, pages, groups, shared, scale=_scale(model), longest=context)
         return {
             "fast": ready(partial(run, invariant=False)),
             "invariant": ready(partial(run, invariant=True)),
-            "paged_decode": ready(_decode(query, cache, context, invariant=False)),
-            **peers.sharing(query, cache, prefix=prefix, scale=_scale(model)),
+            "paged_decode": ready(_decode(query, pages, context, invariant=False)),
+            **peers.sharing(query, pages, prefix=prefix, scale=_scale(model)),
         }
 
     tokens = prefix + batch * suffix
@@ -121,17 +123,17 @@ def share(model: Model, batch: int, prefix: int, suffix: int) -> Workload:
 
 def filled(
     model: Model, tables: list[list[int]], contexts: list[int], stored: torch.dtype, device: torch.device
-) -> Cache:
-    """A cache whose blocks are in random places."""
+) -> Pages:
+    """Pages in random places of a cache."""
     blocks = max(max(row) for row in tables) + 1
     shape = (blocks, model.block_size, model.kv_heads, model.head_dim)
     places = torch.randperm(blocks)
     widest = max(len(row) for row in tables)
     entries = places[torch.tensor([row + [0] * (widest - len(row)) for row in tables])]
-    scales = [torch.rand(shape[:3], device=device) for _ in range(2)] if stored in QUANTISED else [None, None]
+    scales = [torch.rand(shape[:3], device=device) for _ in range(2)] if stored in EIGHT_BIT else []
     keys, values = (_noise(shape, stored, device) for _ in range(2))
     lengths = torch.tensor(contexts, dtype=torch.int32, device=device)
-    return Cache(keys, values, entries.to(device, torch.int32), lengths, *scales)
+    return Pages(KVCache(keys, values, *scales), entries.to(device, torch.int32), lengths)
 
 
 def _noise(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -151,9 +153,9 @@ def _together(model: Model, batch: int, prefix: int, suffix: int) -> list[list[i
     return [[*range(common), *range(first, first + own)] for first in firsts]
 
 
-def _decode(query: Tensor, cache: Cache, longest: int, *, invariant: bool) -> Call:
+def _decode(query: Tensor, pages: Pages, longest: int, *, invariant: bool) -> Call:
     scale = query.shape[-1] ** -0.5
-    return partial(paged_decode.launch, query, cache, scale=scale, invariant=invariant, longest=longest)
+    return partial(paged_decode.launch, query, pages, scale=scale, invariant=invariant, longest=longest)
 
 
 def _scale(model: Model) -> float:
@@ -162,7 +164,7 @@ def _scale(model: Model) -> float:
 
 def _token_bytes(model: Model, stored: torch.dtype) -> int:
     """Keys and values of a token, with their scales."""
-    return 2 * model.kv_heads * (model.head_dim * stored.itemsize + (4 if stored in QUANTISED else 0))
+    return 2 * model.kv_heads * (model.head_dim * stored.itemsize + (4 if stored in EIGHT_BIT else 0))
 
 
 def _row_bytes(model: Model) -> int:

@@ -14,16 +14,11 @@ import torch
 import triton
 from torch import Tensor
 
+from coxswain_kernels.attention.layout import ALIGNED, HEAD_DIMS, QUERY_DTYPES, Layout
 from coxswain_kernels.attention.paged_decode_kernel import attend_piece, join_pieces
-from coxswain_kernels.attention.sequences import (
-    ALIGNED,
-    HEAD_DIMS,
-    QUANTISED,
-    QUERY_DTYPES,
-    Cache,
-    Layout,
-    attention,
-)
+from coxswain_kernels.attention.pages import Pages
+from coxswain_kernels.attention.reference import attention
+from coxswain_kernels.cache.quantisation import DTYPES as EIGHT_BIT
 from coxswain_kernels.launching.checks import check_shape
 from coxswain_kernels.launching.plans import Operation, Plan, pointer
 from coxswain_kernels.launching.targets import target_of
@@ -40,72 +35,29 @@ _BATCH = frozenset({"table_stride", "unit", "piece", "splits", "slots", "first_s
 _NOTHING_SHARED = 2**31 - 1
 
 
-def paged_decode(
-    query: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    tables: Tensor,
-    contexts: Tensor,
-    *,
-    scale: float,
-    key_scales: Tensor | None = None,
-    value_scales: Tensor | None = None,
-    invariant: bool,
-    longest: int | None = None,
-) -> Tensor:
+def paged_decode(query: Tensor, pages: Pages, *, scale: float, invariant: bool, longest: int | None = None) -> Tensor:
     """Attention of query [sequences, heads, head_dim], the last token of each sequence; alike, contiguous.
 
-    Keys and values [blocks, block_size, kv_heads, head_dim], with scales [blocks, block_size, kv_heads] where they are
-    e4m3 or int8; tables [sequences, max_blocks] and contexts [sequences] int32, where a context of 0 gives zeros.
-    `longest`: no context is longer than that, which spares programs and memory for their results; without it, what the
-    tables have room for.
-    Nothing on the device is read, so a CUDA graph can hold it. Raises ValueError when shapes or dtypes do not fit.
+    A context of 0 gives zeros. `invariant`: a row's bits are the same in every batch. `longest`: no context is longer
+    than that, which spares programs and memory for their results; without it, what the tables have room for.
+    Raises ValueError when shapes or dtypes do not fit, or a context or a table is out of range.
     """
-    cache = Cache(keys, values, tables, contexts, key_scales, value_scales)
+    pages.check(query)
     if query.device.type == "cpu":
-        return reference(query, cache, scale=scale)
-    return launch(query, cache, scale=scale, invariant=invariant, longest=longest)
+        return reference(query, pages, scale=scale)
+    return launch(query, pages, scale=scale, invariant=invariant, longest=longest)
 
 
-def checked_paged_decode(
-    query: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    tables: Tensor,
-    contexts: Tensor,
-    *,
-    scale: float,
-    key_scales: Tensor | None = None,
-    value_scales: Tensor | None = None,
-    invariant: bool,
-) -> Tensor:
-    """`paged_decode`, after a look at the device: raises ValueError also when a context or a table is out of range."""
-    cache = Cache(keys, values, tables, contexts, key_scales, value_scales)
-    cache.layout(query)
-    cache.check_places()
-    return paged_decode(
-        query,
-        keys,
-        values,
-        tables,
-        contexts,
-        scale=scale,
-        key_scales=key_scales,
-        value_scales=value_scales,
-        invariant=invariant,
-    )
-
-
-def reference(query: Tensor, cache: Cache, *, scale: float) -> Tensor:
+def reference(query: Tensor, pages: Pages, *, scale: float) -> Tensor:
     """The same in plain torch."""
-    return attention(query, cache, list(range(query.shape[0] + 1)), scale=scale)
+    return attention(query, pages, list(range(query.shape[0] + 1)), scale=scale)
 
 
-def launch(query: Tensor, cache: Cache, *, scale: float, invariant: bool, longest: int | None = None) -> Tensor:
-    """The same by the kernels."""
-    layout = cache.layout(query)
-    check_shape("contexts", cache.contexts, query.shape[0])
-    longest = cache.reach(longest)
+def launch(query: Tensor, pages: Pages, *, scale: float, invariant: bool, longest: int | None = None) -> Tensor:
+    """The same by the kernels. Reads nothing on the device, so a CUDA graph can hold it."""
+    layout = pages.layout(query)
+    check_shape("contexts", pages.contexts, query.shape[0])
+    longest = pages.reach(longest)
     piece = PIECE if invariant else 0
     chosen, programs = plan(layout), programs_at_once(query.device)
     if not invariant:
@@ -115,11 +67,11 @@ def launch(query: Tensor, cache: Cache, *, scale: float, invariant: bool, longes
     splits = fast_splits(query.shape[0] * layout.kv_heads, longest, programs)
     slots = triton.cdiv(longest, PIECE) if invariant else splits
     parts, states = workspace(query, slots)
-    arguments = cache.arguments(query, scale) | {"contexts": cache.contexts, "parts": parts, "states": states}
-    arguments |= {"shared": cache.contexts, "unit": _NOTHING_SHARED}
+    arguments = pages.arguments(query, scale) | {"contexts": pages.contexts, "parts": parts, "states": states}
+    arguments |= {"shared": pages.contexts, "unit": _NOTHING_SHARED}
     arguments |= {"piece": piece, "splits": splits, "slots": slots, "first_slot": 0}
     chosen.launch((query.shape[0] * layout.kv_heads, slots), arguments)
-    return join(parts, states, cache.contexts, query, piece=piece)
+    return join(parts, states, pages.contexts, query, piece=piece)
 
 
 def join(parts: Tensor, states: Tensor, contexts: Tensor, query: Tensor, *, piece: int) -> Tensor:
@@ -207,7 +159,7 @@ def layouts() -> tuple[Layout, ...]:
     return tuple(
         Layout(dtype=dtype, stored=stored, head_dim=head_dim)
         for dtype in QUERY_DTYPES
-        for stored in (dtype, *((*QUANTISED, torch.uint8) if dtype == torch.bfloat16 else ()))
+        for stored in (dtype, *((*EIGHT_BIT, torch.uint8) if dtype == torch.bfloat16 else ()))
         for head_dim in HEAD_DIMS
     )
 

@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from coxswain_kernels.attention.layout import ALIGNED, Layout
 from coxswain_kernels.attention.paged_decode import PIECE, invariant_tile, layouts
 from coxswain_kernels.attention.paged_prefill_kernel import attend_chunk
-from coxswain_kernels.attention.sequences import ALIGNED, Cache, Layout, attention
+from coxswain_kernels.attention.pages import Pages
+from coxswain_kernels.attention.reference import attention
 from coxswain_kernels.launching.checks import check_dtype, check_last_contiguous, check_same_device, check_shape
 from coxswain_kernels.launching.plans import Operation, Plan, pointer
 from coxswain_kernels.launching.targets import TARGETS, target_of
@@ -26,65 +28,19 @@ from coxswain_kernels.launching.tuning import committed, faster
 BATCH = frozenset({"table_stride", "sequences", "tiles", "piece", "splits", "slots"})
 
 
-def paged_prefill(
-    query: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    tables: Tensor,
-    contexts: Tensor,
-    starts: Tensor,
-    *,
-    scale: float,
-    key_scales: Tensor | None = None,
-    value_scales: Tensor | None = None,
-    invariant: bool,
-) -> Tensor:
+def paged_prefill(query: Tensor, pages: Pages, starts: Tensor, *, scale: float, invariant: bool) -> Tensor:
     """Attention of query [rows, heads, head_dim]; alike, contiguous.
 
     Rows `starts[i]` to `starts[i + 1]` are the last tokens of sequence i, whose own keys are in the cache already;
-    starts int32 [sequences + 1], from 0 to the number of rows. Otherwise as in `paged_decode`. Nothing on the device is
-    read. Raises ValueError when shapes or dtypes do not fit.
+    starts int32 [sequences + 1], from 0 to the number of rows. `invariant`: a row's bits are the same in every batch
+    and every chunk, and those of `paged_decode`. Raises ValueError when shapes or dtypes do not fit, when a context or
+    a table is out of range, or when `starts` do not cut the rows into chunks that their contexts have room for.
     """
-    cache = Cache(keys, values, tables, contexts, key_scales, value_scales)
+    pages.check(query)
+    check_starts("starts", starts, pages.contexts, rows=query.shape[0])
     if query.device.type == "cpu":
-        return reference(query, cache, starts, scale=scale)
-    return launch(query, cache, starts, scale=scale, invariant=invariant)
-
-
-def checked_paged_prefill(
-    query: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    tables: Tensor,
-    contexts: Tensor,
-    starts: Tensor,
-    *,
-    scale: float,
-    key_scales: Tensor | None = None,
-    value_scales: Tensor | None = None,
-    invariant: bool,
-) -> Tensor:
-    """`paged_prefill`, after a look at the device.
-
-    Raises ValueError also when a context or a table is out of range, or when `starts` do not cut the rows into chunks
-    that their contexts have room for.
-    """
-    cache = Cache(keys, values, tables, contexts, key_scales, value_scales)
-    cache.layout(query)
-    cache.check_places()
-    check_starts("starts", starts, contexts, rows=query.shape[0])
-    return paged_prefill(
-        query,
-        keys,
-        values,
-        tables,
-        contexts,
-        starts,
-        scale=scale,
-        key_scales=key_scales,
-        value_scales=value_scales,
-        invariant=invariant,
-    )
+        return reference(query, pages, starts, scale=scale)
+    return launch(query, pages, starts, scale=scale, invariant=invariant)
 
 
 def check_starts(name: str, starts: Tensor, contexts: Tensor, *, rows: int) -> None:
@@ -101,15 +57,15 @@ def check_starts(name: str, starts: Tensor, contexts: Tensor, *, rows: int) -> N
             )
 
 
-def reference(query: Tensor, cache: Cache, starts: Tensor, *, scale: float) -> Tensor:
+def reference(query: Tensor, pages: Pages, starts: Tensor, *, scale: float) -> Tensor:
     """The same in plain torch."""
-    return attention(query, cache, starts.tolist(), scale=scale)
+    return attention(query, pages, starts.tolist(), scale=scale)
 
 
-def launch(query: Tensor, cache: Cache, starts: Tensor, *, scale: float, invariant: bool) -> Tensor:
-    """The same by the kernel."""
-    layout = cache.layout(query)
-    sequences = cache.contexts.shape[0]
+def launch(query: Tensor, pages: Pages, starts: Tensor, *, scale: float, invariant: bool) -> Tensor:
+    """The same by the kernel. Reads nothing on the device."""
+    layout = pages.layout(query)
+    sequences = pages.contexts.shape[0]
     check_shape("starts", starts, sequences + 1)
     check_dtype("starts", starts, torch.int32)
     check_last_contiguous(starts=starts)
@@ -122,7 +78,7 @@ def launch(query: Tensor, cache: Cache, starts: Tensor, *, scale: float, invaria
     tokens = chosen.constants["ROWS"] // layout.group_rows
     tiles = query.shape[0] // tokens + sequences
     out = torch.empty_like(query, memory_format=torch.contiguous_format)
-    arguments = cache.arguments(query, scale) | {"contexts": cache.contexts, "starts": starts, "out": out}
+    arguments = pages.arguments(query, scale) | {"contexts": pages.contexts, "starts": starts, "out": out}
     chosen.launch((tiles * layout.kv_heads,), arguments | {"sequences": sequences, "tiles": tiles})
     return out
 

@@ -15,9 +15,10 @@ import triton
 from torch import Tensor
 
 from coxswain_kernels.attention import paged_decode as decode
+from coxswain_kernels.attention.layout import Layout
 from coxswain_kernels.attention.paged_prefill import alike, check_starts, fast_sizes, plans_of
 from coxswain_kernels.attention.paged_prefill import plan as chunk_plan
-from coxswain_kernels.attention.sequences import Cache, Layout
+from coxswain_kernels.attention.pages import Pages
 from coxswain_kernels.attention.shared_prefix_kernel import attend_shared
 from coxswain_kernels.launching.checks import check_dtype, check_last_contiguous, check_same_device, check_shape
 from coxswain_kernels.launching.plans import Operation, Plan
@@ -29,16 +30,11 @@ _UNIT = 64
 
 def shared_prefix(
     query: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    tables: Tensor,
-    contexts: Tensor,
+    pages: Pages,
     groups: Tensor,
     shared: Tensor,
     *,
     scale: float,
-    key_scales: Tensor | None = None,
-    value_scales: Tensor | None = None,
     invariant: bool,
     longest: int | None = None,
 ) -> Tensor:
@@ -46,72 +42,36 @@ def shared_prefix(
 
     groups int32 [groups + 1], from 0 to the number of sequences; shared int32 [sequences], alike in a group: the first
     tokens that all of the group have, in the same blocks of their tables. 0 is nothing, and 1 sequence is a group too.
-    Nothing on the device is read. Raises ValueError when shapes or dtypes do not fit.
+    Raises ValueError when shapes or dtypes do not fit, when a context or a table is out of range, when `groups` do not
+    cut the sequences, or when a group does not share what `shared` says.
     """
-    cache = Cache(keys, values, tables, contexts, key_scales, value_scales)
+    pages.check(query)
+    check_sharing(pages, groups, shared)
     if query.device.type == "cpu":
-        return decode.reference(query, cache, scale=scale)
-    return launch(query, cache, groups, shared, scale=scale, invariant=invariant, longest=longest)
+        return decode.reference(query, pages, scale=scale)
+    return launch(query, pages, groups, shared, scale=scale, invariant=invariant, longest=longest)
 
 
-def checked_shared_prefix(
-    query: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    tables: Tensor,
-    contexts: Tensor,
-    groups: Tensor,
-    shared: Tensor,
-    *,
-    scale: float,
-    key_scales: Tensor | None = None,
-    value_scales: Tensor | None = None,
-    invariant: bool,
-) -> Tensor:
-    """`shared_prefix`, after a look at the device.
-
-    Raises ValueError also when a context or a table is out of range, when `groups` do not cut the sequences, or when a
-    group does not share what `shared` says.
-    """
-    cache = Cache(keys, values, tables, contexts, key_scales, value_scales)
-    cache.layout(query)
-    cache.check_places()
-    check_sharing(cache, groups, shared)
-    return shared_prefix(
-        query,
-        keys,
-        values,
-        tables,
-        contexts,
-        groups,
-        shared,
-        scale=scale,
-        key_scales=key_scales,
-        value_scales=value_scales,
-        invariant=invariant,
-    )
-
-
-def check_sharing(cache: Cache, groups: Tensor, shared: Tensor) -> None:
+def check_sharing(pages: Pages, groups: Tensor, shared: Tensor) -> None:
     """Sequences of a group have the blocks that `shared` says, in common. Raises ValueError. Reads the device."""
-    sequences, block_size = cache.contexts.shape[0], cache.keys.shape[1]
-    _check_groups(cache, groups, shared)
+    sequences, block_size = pages.contexts.shape[0], pages.cache.keys.shape[1]
+    _check_groups(pages, groups, shared)
     check_starts("groups", groups, torch.full((groups.shape[0] - 1,), sequences), rows=sequences)
     places = groups.tolist()
     for first, end in pairwise(places):
         for sequence in range(first, end):
-            length, context = int(shared[sequence]), int(cache.contexts[sequence])
+            length, context = int(shared[sequence]), int(pages.contexts[sequence])
             if length != int(shared[first]) or not 0 <= length <= context:
                 wanted = f"wanted {int(shared[first])} as in its group, and no more than the context of {context}"
                 raise ValueError(f"shared[{sequence}] is {length}, {wanted}")
             blocks = -(-length // block_size)
-            if not torch.equal(cache.tables[sequence, :blocks], cache.tables[first, :blocks]):
+            if not torch.equal(pages.tables[sequence, :blocks], pages.tables[first, :blocks]):
                 raise ValueError(f"tables[{sequence}] has not the first {blocks} blocks of tables[{first}]")
 
 
 def launch(
     query: Tensor,
-    cache: Cache,
+    pages: Pages,
     groups: Tensor,
     shared: Tensor,
     *,
@@ -119,12 +79,12 @@ def launch(
     invariant: bool,
     longest: int | None = None,
 ) -> Tensor:
-    """The same by the kernels."""
-    layout = cache.layout(query)
+    """The same by the kernels. Reads nothing on the device."""
+    layout = pages.layout(query)
     sequences = query.shape[0]
-    check_shape("contexts", cache.contexts, sequences)
-    _check_groups(cache, groups, shared)
-    longest = cache.reach(longest)
+    check_shape("contexts", pages.contexts, sequences)
+    _check_groups(pages, groups, shared)
+    longest = pages.reach(longest)
     prefix = (invariant_plan if invariant else fast_plan)(layout, target_of(query.device))
     tokens = prefix.constants["ROWS"] // layout.group_rows
     tiles = sequences // tokens + groups.shape[0] - 1
@@ -135,14 +95,14 @@ def launch(
     piece = decode.PIECE if invariant else 0
     slots = triton.cdiv(longest, piece) if invariant else together + apart
     parts, states = decode.workspace(query, slots)
-    arguments = cache.arguments(query, scale) | {"shared": shared, "parts": parts, "states": states}
+    arguments = pages.arguments(query, scale) | {"shared": shared, "parts": parts, "states": states}
     arguments |= {"piece": piece, "slots": slots}
     grid = (tiles * layout.kv_heads, slots if invariant else together)
     prefix.launch(grid, arguments | {"starts": groups, "sequences": groups.shape[0] - 1, "splits": together})
-    arguments |= {"contexts": cache.contexts, "splits": apart, "first_slot": 0 if invariant else together}
+    arguments |= {"contexts": pages.contexts, "splits": apart, "first_slot": 0 if invariant else together}
     grid = (sequences * layout.kv_heads, slots if invariant else apart)
     decode.plan(layout).launch(grid, arguments | {"unit": prefix.constants["UNIT"]})
-    return decode.join(parts, states, cache.contexts, query, piece=piece)
+    return decode.join(parts, states, pages.contexts, query, piece=piece)
 
 
 @cache
@@ -168,12 +128,12 @@ def plans() -> tuple[Plan, ...]:
 OPERATION = Operation(name="shared_prefix", plans=plans)
 
 
-def _check_groups(cache: Cache, groups: Tensor, shared: Tensor) -> None:
+def _check_groups(pages: Pages, groups: Tensor, shared: Tensor) -> None:
     check_shape("groups", groups, None)
-    check_shape("shared", shared, cache.contexts.shape[0])
+    check_shape("shared", shared, pages.contexts.shape[0])
     check_dtype("groups", groups, torch.int32)
     check_dtype("shared", shared, torch.int32)
     check_last_contiguous(groups=groups, shared=shared)
-    check_same_device(keys=cache.keys, groups=groups, shared=shared)
+    check_same_device(keys=pages.cache.keys, groups=groups, shared=shared)
     if not groups.shape[0]:
         raise ValueError("groups is empty, wanted at least [0]")

@@ -126,7 +126,7 @@ def _check(tokens: Tokens, cos: Tensor, sin: Tensor, cache: KVCache, norms: Head
     if kv_heads == 0 or heads % kv_heads:
         raise ValueError(f"query has {heads} heads, wanted a multiple of the {kv_heads} of key")
     check_shape("value", tokens.value, count, kv_heads, head_dim)
-    cache.check(dtype=query.dtype, kv_heads=kv_heads, head_dim=head_dim)
+    cache.check(query.dtype, *quantisation.DTYPES, kv_heads=kv_heads, head_dim=head_dim)
     check_shape("cos", cos, None, 1, head_dim)
     check_shape("sin", sin, cos.shape[0], 1, head_dim)
     same = {"query": query, "key": tokens.key, "value": tokens.value, "cos": cos, "sin": sin}
@@ -142,8 +142,9 @@ def _check(tokens: Tokens, cos: Tensor, sin: Tensor, cache: KVCache, norms: Head
         check_dtype(name, tensor, torch.int64)
     check_last_contiguous(**same, **lists)
     check_same_device(**same, **lists, keys=cache.keys)
-    for name, tensor in (("cos", cos), ("sin", sin)):
-        if not tensor.is_contiguous():
+    whole = {"cos": cos, "sin": sin, "key_scales": cache.key_scales, "value_scales": cache.value_scales}
+    for name, maybe in whole.items():
+        if maybe is not None and not maybe.is_contiguous():
             raise ValueError(f"{name} is not contiguous")
 
 

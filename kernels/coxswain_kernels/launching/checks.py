@@ -41,7 +41,7 @@ def check_last_contiguous(**tensors: Tensor) -> None:
 
 
 def check_entries(name: str, table: Tensor, *, below: int, counts: Tensor | None = None) -> None:
-    """Entries of a table of indices are in [0, below). Reads the device, so for checked entry points only.
+    """Entries of a table of indices are in [0, below). Reads the device, so no `launch` asks it.
 
     `counts`: how many leading entries of each row are used; what is behind them may be anything.
     """

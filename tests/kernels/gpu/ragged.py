@@ -7,8 +7,8 @@ import random
 import torch
 from torch import Tensor
 
-from coxswain_kernels.attention.sequences import Cache
-from tests.kernels.interpreted.caches import made_cache
+from coxswain_kernels.attention.pages import Pages
+from tests.kernels.interpreted.pages import made_pages
 
 LONGEST = 3000
 """Tokens of a context."""
@@ -24,18 +24,18 @@ def lengths(seed: int, *, most: int = MOST) -> list[int]:
     return [min(length, LONGEST) for length in some]
 
 
-def ragged_cache(contexts: list[int], stored: torch.dtype, *, head_dim: int) -> Cache:
+def ragged_pages(contexts: list[int], stored: torch.dtype, *, head_dim: int) -> Pages:
     """With 2 heads of keys; what must not be read is NaN."""
-    return made_cache(contexts, dtype=stored, head_dim=head_dim, device=str(torch.get_default_device()))
+    return made_pages(contexts, dtype=stored, head_dim=head_dim, device=str(torch.get_default_device()))
 
 
-def attention(query: Tensor, cache: Cache, counts: list[int], *, scale: float) -> Tensor:
+def attention(query: Tensor, pages: Pages, counts: list[int], *, scale: float) -> Tensor:
     """Of the last `counts` tokens of each sequence, which are the rows of query; float64."""
     rows: list[Tensor] = []
-    group = query.shape[1] // cache.keys.shape[2]
+    group = query.shape[1] // pages.cache.keys.shape[2]
     chunks = torch.split(query.double(), counts)
     for sequence, chunk in enumerate(chunks):
-        keys, values = (held.double().repeat_interleave(group, 1) for held in cache.gathered(sequence))
+        keys, values = (held.double().repeat_interleave(group, 1) for held in pages.gathered(sequence))
         position = torch.arange(keys.shape[0])
         first = keys.shape[0] - chunk.shape[0]
         hidden = position[None, :] > position[first:, None]

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from coxswain_kernels.attention import paged_decode, paged_prefill, shared_prefix
-from tests.kernels.gpu.ragged import attention, error, lengths, ragged_cache, tolerance
-from tests.kernels.interpreted.caches import BF16, DTYPES, E4M3, part
+from tests.kernels.gpu.ragged import attention, error, lengths, ragged_pages, tolerance
+from tests.kernels.interpreted.pages import BF16, DTYPES, E4M3, part
 
 EITHER = pytest.mark.parametrize("invariant", [False, True], ids=["fast", "invariant"])
 SEEDS = pytest.mark.parametrize("seed", range(3))
@@ -38,10 +38,10 @@ def _counts(contexts: list[int], seed: int) -> list[int]:
 @pytest.mark.parametrize("head_dim", [64, 128])
 def test_decode(dtype: torch.dtype, stored: torch.dtype, invariant: bool, seed: int, head_dim: int) -> None:
     contexts = lengths(seed)
-    cache = ragged_cache(contexts, stored, head_dim=head_dim)
+    pages = ragged_pages(contexts, stored, head_dim=head_dim)
     query = torch.randn(len(contexts), HEADS, head_dim).to(dtype)
-    wanted = attention(query, cache, [1] * len(contexts), scale=SCALE)
-    got = paged_decode.launch(query, cache, scale=SCALE, invariant=invariant)
+    wanted = attention(query, pages, [1] * len(contexts), scale=SCALE)
+    got = paged_decode.launch(query, pages, scale=SCALE, invariant=invariant)
     assert error(got, wanted) < tolerance(dtype)
 
 
@@ -51,10 +51,10 @@ def test_decode(dtype: torch.dtype, stored: torch.dtype, invariant: bool, seed: 
 def test_prefill(dtype: torch.dtype, stored: torch.dtype, invariant: bool, seed: int) -> None:
     contexts = lengths(seed)
     counts = _counts(contexts, seed)
-    cache = ragged_cache(contexts, stored, head_dim=128)
+    pages = ragged_pages(contexts, stored, head_dim=128)
     query = torch.randn(sum(counts), HEADS, 128).to(dtype)
-    got = paged_prefill.launch(query, cache, _starts(counts), scale=SCALE, invariant=invariant)
-    assert error(got, attention(query, cache, counts, scale=SCALE)) < tolerance(dtype)
+    got = paged_prefill.launch(query, pages, _starts(counts), scale=SCALE, invariant=invariant)
+    assert error(got, attention(query, pages, counts, scale=SCALE)) < tolerance(dtype)
 
 
 @DTYPES
@@ -62,16 +62,16 @@ def test_prefill(dtype: torch.dtype, stored: torch.dtype, invariant: bool, seed:
 @SEEDS
 def test_shared_prefix(dtype: torch.dtype, stored: torch.dtype, invariant: bool, seed: int) -> None:
     contexts = [640 + context for context in lengths(seed)]
-    cache = ragged_cache(contexts, stored, head_dim=128)
+    pages = ragged_pages(contexts, stored, head_dim=128)
     middle = len(contexts) // 2
-    cache.tables[1:middle, :40] = cache.tables[0, :40]
+    pages.tables[1:middle, :40] = pages.tables[0, :40]
     shared = [640] * middle + [0] * (len(contexts) - middle)
     cuts = _ints([0, middle, len(contexts)]), _ints(shared)
     query = torch.randn(len(contexts), HEADS, 128).to(dtype)
-    got = shared_prefix.launch(query, cache, *cuts, scale=SCALE, invariant=invariant)
-    assert error(got, attention(query, cache, [1] * len(contexts), scale=SCALE)) < tolerance(dtype)
+    got = shared_prefix.launch(query, pages, *cuts, scale=SCALE, invariant=invariant)
+    assert error(got, attention(query, pages, [1] * len(contexts), scale=SCALE)) < tolerance(dtype)
     if invariant:
-        assert torch.equal(got, paged_decode.launch(query, cache, scale=SCALE, invariant=True))
+        assert torch.equal(got, paged_decode.launch(query, pages, scale=SCALE, invariant=True))
 
 
 @DTYPES
@@ -82,19 +82,19 @@ def test_a_token_has_the_same_bits_alone_in_a_batch_in_a_chunk_and_decoded(
     contexts = lengths(seed)
     counts = _counts(contexts, seed)
     starts = [0, *accumulate(counts)]
-    cache = ragged_cache(contexts, stored, head_dim=128)
+    pages = ragged_pages(contexts, stored, head_dim=128)
     query = torch.randn(sum(counts), HEADS, 128).to(dtype)
-    together = paged_prefill.launch(query, cache, _starts(counts), scale=SCALE, invariant=True)
+    together = paged_prefill.launch(query, pages, _starts(counts), scale=SCALE, invariant=True)
     for sequence, count in enumerate(counts):
-        mine, alone = slice(starts[sequence], starts[sequence + 1]), part(cache, [sequence])
+        mine, alone = slice(starts[sequence], starts[sequence + 1]), part(pages, [sequence])
         chunk = paged_prefill.launch(query[mine], alone, _starts([count]), scale=SCALE, invariant=True)
         assert torch.equal(chunk, together[mine])
     last = [end - 1 for end in starts[1:]]
-    decoded = paged_decode.launch(query[last], cache, scale=SCALE, invariant=True)
+    decoded = paged_decode.launch(query[last], pages, scale=SCALE, invariant=True)
     assert torch.equal(decoded, together[last])
     for place in range(len(last)):
         row = query[last[place] : last[place] + 1]
-        single = paged_decode.launch(row, part(cache, [place]), scale=SCALE, invariant=True)
+        single = paged_decode.launch(row, part(pages, [place]), scale=SCALE, invariant=True)
         assert torch.equal(single, decoded[place : place + 1])
 
 
@@ -102,11 +102,11 @@ def test_a_token_has_the_same_bits_alone_in_a_batch_in_a_chunk_and_decoded(
 @pytest.mark.parametrize("stored", [BF16, E4M3])
 def test_a_graph_of_decode_is_replayed_with_other_contexts(stored: torch.dtype, invariant: bool) -> None:
     contexts = lengths(1, most=6)
-    cache = ragged_cache(contexts, stored, head_dim=128)
+    pages = ragged_pages(contexts, stored, head_dim=128)
     query = torch.randn(len(contexts), HEADS, 128).to(BF16)
     longest = max(contexts)
     # What it was captured for is the longest: the contexts that are replayed are what they are at the time.
-    held = replace(cache, contexts=torch.ones_like(cache.contexts))
+    held = replace(pages, contexts=torch.ones_like(pages.contexts))
     paged_decode.launch(query, held, scale=SCALE, invariant=invariant, longest=longest)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -115,7 +115,7 @@ def test_a_graph_of_decode_is_replayed_with_other_contexts(stored: torch.dtype, 
         held.contexts.copy_(_ints(some))
         query.normal_()
         graph.replay()
-        now = replace(cache, contexts=_ints(some))
+        now = replace(pages, contexts=_ints(some))
         assert error(out, attention(query, now, [1] * len(some), scale=SCALE)) < tolerance(BF16)
         if invariant:
             assert torch.equal(out, paged_decode.launch(query, now, scale=SCALE, invariant=True))

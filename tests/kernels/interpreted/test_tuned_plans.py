@@ -9,7 +9,7 @@ from benchmarks.kernel_rows import attention, matrices
 from benchmarks.kernel_rows.tuner import SPACES
 from benchmarks.kernel_rows.workload import Model, Workload
 from coxswain_kernels.attention import paged_decode
-from coxswain_kernels.attention.sequences import Layout
+from coxswain_kernels.attention.layout import Layout
 from coxswain_kernels.launching import tuning
 from coxswain_kernels.launching.tuning import Constants, Table
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from coxswain_kernels.attention import paged_decode, paged_prefill
-from coxswain_kernels.attention.sequences import BLOCK_SIZES, HEAD_DIMS, Cache
+from coxswain_kernels.attention.layout import BLOCK_SIZES, HEAD_DIMS
+from coxswain_kernels.attention.pages import Pages
 from coxswain_kernels.cache import kv_write
 from coxswain_kernels.cache.kv_cache import KVCache
 from coxswain_kernels.matrices import linear
@@ -65,17 +66,17 @@ class TritonRunner:
         return run(x, projection.weight, projection.bias)
 
     def _attend(self, layer: int, rows: Rows, tokens: kv_write.Tokens) -> Tensor:
-        keys, values = self.keys[layer], self.values[layer]
-        query = kv_write.launch(tokens, self.model.cos, self.model.sin, KVCache(keys, values))
+        cache = KVCache(self.keys[layer], self.values[layer])
+        query = kv_write.launch(tokens, self.model.cos, self.model.sin, cache)
         out = torch.empty_like(query)
         count = rows.decodes
         if count:
-            decoding = Cache(keys, values, rows.tables[:count], rows.contexts[:count])
+            decoding = Pages(cache, rows.tables[:count], rows.contexts[:count])
             out[:count] = paged_decode.launch(
                 query[:count], decoding, scale=self._scale, invariant=self.invariant, longest=rows.longest
             )
         if count < query.shape[0]:
-            prefilling = Cache(keys, values, rows.tables[count:], rows.contexts[count:])
+            prefilling = Pages(cache, rows.tables[count:], rows.contexts[count:])
             out[count:] = paged_prefill.launch(
                 query[count:], prefilling, rows.starts, scale=self._scale, invariant=self.invariant
             )

@@ -1,4 +1,4 @@
-"""Paged caches for tests of attention, with what must never be read poisoned."""
+"""Pages of caches for tests of attention, with what must never be read poisoned."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from coxswain_kernels.attention.sequences import Cache
+from coxswain_kernels.attention.pages import Pages
+from coxswain_kernels.cache.kv_cache import KVCache
 
 F32, F16, BF16, E4M3, INT8 = torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.int8
 
@@ -19,7 +20,7 @@ DTYPES = pytest.mark.parametrize(
 )
 
 
-def made_cache(
+def made_pages(
     contexts: Sequence[int],
     *,
     dtype: torch.dtype = F32,
@@ -27,7 +28,7 @@ def made_cache(
     head_dim: int = 64,
     block_size: int = 16,
     device: str = "cpu",
-) -> Cache:
+) -> Pages:
     """Of sequences of those lengths, in shuffled blocks.
 
     Places that nobody wrote hold NaN where the type has one, and tables lead nowhere beyond their contexts.
@@ -44,17 +45,16 @@ def made_cache(
             written[block, : max(0, contexts[sequence] - place * block_size)] = True
     shape = (count, block_size, kv_heads, head_dim)
     keys, values = (_stored(torch.randn(shape), dtype, written).to(device) for _ in range(2))
-    cache = Cache(keys, values, tables.to(device), torch.tensor(contexts, dtype=torch.int32, device=device))
-    if dtype not in (E4M3, INT8):
-        return cache
-    scales = [(torch.rand(shape[:3]) * 0.02 + 0.01).to(device) for _ in range(2)]
-    return replace(cache, key_scales=scales[0], value_scales=scales[1])
+    scaled = dtype in (E4M3, INT8)
+    scales = [(torch.rand(shape[:3]) * 0.02 + 0.01).to(device) for _ in range(2 * scaled)]
+    lengths = torch.tensor(contexts, dtype=torch.int32, device=device)
+    return Pages(KVCache(keys, values, *scales), tables.to(device), lengths)
 
 
-def part(cache: Cache, sequences: Sequence[int]) -> Cache:
+def part(pages: Pages, sequences: Sequence[int]) -> Pages:
     """Some of its sequences, in that order."""
-    chosen = torch.tensor(sequences, device=cache.tables.device)
-    return replace(cache, tables=cache.tables[chosen], contexts=cache.contexts[chosen])
+    chosen = torch.tensor(sequences, device=pages.tables.device)
+    return replace(pages, tables=pages.tables[chosen], contexts=pages.contexts[chosen])
 
 
 def assert_near(got: torch.Tensor, wanted: torch.Tensor) -> None:
