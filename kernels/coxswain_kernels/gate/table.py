@@ -20,7 +20,8 @@ accelerator was needed.
 - *invariant*: tests that a row has the same bits alone, in any batch and in any chunk, likewise. This proves the plan:
   of compiled code it is claimed only where a GPU has shown it.
 - *sm_80* (A100), *sm_90* (H100, H200), *gfx942* (MI300): every plan is compiled ahead of time. The cell has the most
-  registers and the most shared memory of all plans, and the instructions that multiply matrices. No plan spills.
+  registers and the most shared memory of all plans, and the instructions that multiply matrices (on NVIDIA's, of plans
+  that promise them). No plan spills.
 """
 
 
