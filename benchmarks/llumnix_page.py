@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from statistics import fmean, median
 
-from benchmarks.llumnix_runs import BASELINE, HIGHEST, OURS, PRIORITY_RATE, THEIRS, Figures, Run
+from benchmarks.llumnix_runs import BASELINE, HIGHEST, INFORMED, OURS, PRIORITY_RATE, THEIRS, Figures, Run
 from benchmarks.rows import hardware
 
 PAPER: Mapping[str, float] = {
@@ -17,23 +17,48 @@ PAPER: Mapping[str, float] = {
     "P99 decode": 2.0,
 }
 """How many times better than INFaaS++ Llumnix is, at the workload and rate where it is most ("up to")."""
-PAPER_LOSS = 0.296
-"""What Llumnix leaves of the seconds lost by preemption, in the mean of all workloads and rates."""
+RERUN: Mapping[str, float] = {
+    "mean end-to-end": 1.65,
+    "P99 end-to-end": 2.59,
+    "mean prefill": 6.1,
+    "P99 prefill": 15.63,
+    "P99 decode": 1.61,
+}
+"""The same, as those found who evaluated the artifact."""
+PAPER_LOSS, RERUN_LOSS = 0.704, 0.9998
+"""By what share Llumnix reduces the seconds lost by preemption, in the mean of all workloads and rates."""
+PAPER_SECONDS, RERUN_SECONDS = 1.3, 4.15
+"""By how many seconds a request: of all figures the one that tells how loaded INFaaS++ was."""
 TOLERANCE = 0.3
 
 
 def reproduction(found: Mapping[Run, Figures]) -> list[str]:
-    """Llumnix's ratios over its baseline, beside the paper's."""
+    """Llumnix's ratios over its baseline, beside the paper's and those of its artifact's evaluators."""
     pairs = [(found[run], found[run._replace(policy=THEIRS)]) for run in found if run.policy == BASELINE]
-    lines = ["| Llumnix over INFaaS++ | here | paper | within ±30 % |", "|---|---:|---:|---|"]
+    lines = ["| Llumnix over INFaaS++ | here | paper | within ±30 % | rerun |", "|---|---:|---:|---|---:|"]
     for name, paper in PAPER.items():
         best = max(base[name] / theirs[name] for base, theirs in pairs)
-        lines.append(f"| {name}, up to | ×{best:.2f} | ×{paper} | {_within(best, paper)} |")
-    left = [b["preemption loss"] / a["preemption loss"] for a, b in pairs if a["preemption loss"] > 0]
-    together = sum(b["preemption loss"] for _, b in pairs) / max(1e-9, sum(a["preemption loss"] for a, _ in pairs))
-    mean = fmean(left or [1.0])
-    lines.append(f"| preemption loss left, mean | {mean:.2f} | {PAPER_LOSS} | {_within(mean, PAPER_LOSS)} |")
-    return [*lines, "", f"Of all seconds lost by preemption, summed over the runs, {together:.2f} are left.", ""]
+        lines.append(f"| {name}, up to | ×{best:.2f} | ×{paper} | {_within(best, paper)} | ×{RERUN[name]} |")
+    return [*lines, *_losses([(base["preemption loss"], theirs["preemption loss"]) for base, theirs in pairs])]
+
+
+def _losses(pairs: Sequence[tuple[float, float]]) -> list[str]:
+    """The seconds lost by preemption, of INFaaS++ and of Llumnix in each run."""
+    left = fmean([theirs / base for base, theirs in pairs if base > 0] or [1.0])
+    less = fmean(base - theirs for base, theirs in pairs)
+    together = sum(theirs for _, theirs in pairs) / max(1e-9, sum(base for base, _ in pairs))
+    return [
+        f"| preemption loss reduced by, mean | {1 - left:.1%} | {PAPER_LOSS:.1%} | {_within(1 - left, PAPER_LOSS)}"
+        f" | {RERUN_LOSS:.2%} |",
+        f"| the same in seconds a request, mean | {less:.2f} | {PAPER_SECONDS} | {_within(less, PAPER_SECONDS)}"
+        f" | {RERUN_SECONDS} |",
+        "",
+        f"Said the other way round, {left:.3f} of the loss is left in the mean of the runs, {1 - PAPER_LOSS:.3f} in the"
+        f" paper and {1 - RERUN_LOSS:.4f} in the rerun; by that measure, within ±30 % of the paper: here"
+        f" {_within(left, 1 - PAPER_LOSS)}, the rerun {_within(1 - RERUN_LOSS, 1 - PAPER_LOSS)}. Of all seconds lost,"
+        f" summed over the runs, {together:.2f} are left here.",
+        "",
+    ]
 
 
 def _within(value: float, paper: float) -> str:
@@ -42,20 +67,29 @@ def _within(value: float, paper: float) -> str:
 
 def ours(found: Mapping[Run, Figures]) -> list[str]:
     """Our figures beside Llumnix's, which runs on the same requests: medians over the seeds."""
-    lines = ["| workload | figure | Coxswain | Llumnix | ahead |", "|---|---|---:|---:|---|"]
+    lines = [
+        "| workload | figure | Coxswain | Llumnix | ahead | Llumnix, informed | ahead |",
+        "|---|---|---:|---:|---|---:|---|",
+    ]
     for lengths, rate in HIGHEST.items():
         for name in (*PAPER, "preemption loss", "preemptions", "refused"):
-            mine, other = (
+            mine, *others = (
                 median(
                     each[name]
                     for run, each in found.items()
                     if (run.policy, run.lengths, run.rate, run.variation) == (policy, lengths, rate, 1.0)
                 )
-                for policy in (OURS, THEIRS)
+                for policy in (OURS, THEIRS, INFORMED)
             )
-            ahead = "" if name in ("preemptions", "refused") else "yes" if mine < other else "**no**"
-            lines.append(f"| {lengths} | {name} | {mine:,.3f} | {other:,.3f} | {ahead} |")
+            compared = " | ".join(f"{other:,.3f} | {_ahead(name, mine, other)}" for other in others)
+            lines.append(f"| {lengths} | {name} | {mine:,.3f} | {compared} |")
     return [*lines, ""]
+
+
+def _ahead(name: str, mine: float, other: float) -> str:
+    if name in ("preemptions", "refused"):
+        return ""
+    return "yes" if mine < other else "as good" if mine == other else "**no**"
 
 
 def priorities(found: Mapping[Run, Figures]) -> list[str]:
@@ -91,12 +125,16 @@ def page(found: Mapping[Run, Figures], command: str, seeds: Sequence[int]) -> st
             "",
             f"Poisson arrivals, seed {seeds[0]}; highest rates {', '.join(f'{k} {v:g}/s' for k, v in HIGHEST.items())}"
             " and the artifact's shares of them. As in the paper: the best ratio of all workloads and rates, and for"
-            " the loss by preemption (seconds a request, waiting and computing anew) the mean of what is left.",
+            " the loss by preemption (waiting and computing anew) the mean of the shares by which it is reduced. Both"
+            " schedulers know of engines what these report, as in the artifact: what is dispatched during a step is"
+            " not known before the next one is over. Steps hold 12,800 tokens, which the artifact sets. Rerun: by the"
+            " evaluators of the artifact, who filed it there.",
             "",
             *reproduction(found),
             "## Coxswain beside Llumnix",
             "",
-            f"At the highest rates, medians over seeds {', '.join(map(str, seeds))}; seconds.",
+            f"At the highest rates, medians over seeds {', '.join(map(str, seeds))}; seconds. Informed: Llumnix, had it"
+            " known at once of what it dispatches, as a gateway could and Coxswain does.",
             "",
             *ours(found),
             "## Priorities",

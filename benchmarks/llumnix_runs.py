@@ -21,7 +21,9 @@ from coxswain_scheduler.simulator.trace import Trace
 from coxswain_simulate.traces import Options, load
 from coxswain_simulate.traces.arrivals import Renewal
 
-OURS, THEIRS, BASELINE = "coxswain", "llumnix", "infaas"
+OURS, THEIRS, BASELINE = "coxswain", "llumnix:reports=true", "infaas:reports=true"
+INFORMED = "llumnix"
+"""Llumnix, had it known of what it dispatches at once and not from reports."""
 DATA = Path(__file__).parent / "data" / "llumnix_osdi24"
 HIGHEST: Mapping[str, float] = {"128_128": 50.0, "256_256": 9.0, "512_512": 3.4, "128_512": 4.6, "512_128": 22.0}
 """Requests per second by mean lengths of prompt and answer."""
@@ -61,14 +63,14 @@ def trace(run: Run) -> Trace:
 
 
 def setup() -> Setup:
-    """Their cluster, with a TTFT objective so wide that nothing need be refused."""
+    """Their cluster, with a TTFT objective so wide that nothing need be refused; its steps hold 12,800 tokens."""
     engine = EngineSpec(
         timing=profile("a10g-llama-2-7b").timing,
         accelerator="a10g",
         total_blocks=813,
         block_size=16,
         max_num_seqs=256,
-        step_tokens=2048,
+        step_tokens=12800,
     )
     return Setup(
         engines=(engine,) * 16,
@@ -84,8 +86,7 @@ def simulate(run: Run) -> Figures:
     high = {each.id for each in offered.requests if each.priority}
     if run.ignored:
         offered = replace(offered, requests=tuple(replace(each, priority=0) for each in offered.requests))
-    threshold = f":threshold={THRESHOLDS.get(run.lengths, 3)}" if run.policy == THEIRS else ""
-    policy = Watched(create(run.policy + threshold, seed=run.seed))
+    policy = Watched(create(_spelt(run), seed=run.seed))
     result = replay(offered, setup(), policy)
     found = figures(result)
     found["preemption loss"] = policy.loss_seconds / len(offered.requests)
@@ -95,6 +96,13 @@ def simulate(run: Run) -> Figures:
             found[name] = fmean(one.end_to_end or 0.0 for one in answered)
             found[f"{name} alone"] = fmean(alone_seconds(one.prompt_tokens, one.output_tokens) for one in answered)
     return found
+
+
+def _spelt(run: Run) -> str:
+    """Its policy with all options."""
+    if run.policy not in (THEIRS, INFORMED):
+        return run.policy
+    return f"{run.policy}{',' if ':' in run.policy else ':'}threshold={THRESHOLDS.get(run.lengths, 3)}"
 
 
 def figures(result: Result) -> Figures:
@@ -127,7 +135,8 @@ def runs(requests: int, seeds: Sequence[int], every: int) -> list[Run]:
         high = Run(OURS, "128_128", PRIORITY_RATE, int(variation), requests, variation, HIGH)
         wanted |= {high: None, high._replace(ignored=True): None}
     for lengths, highest in HIGHEST.items():
-        wanted |= {Run(policy, lengths, highest, seed, requests): None for policy in (OURS, THEIRS) for seed in seeds}
+        compared = (OURS, THEIRS, INFORMED)
+        wanted |= {Run(policy, lengths, highest, seed, requests): None for policy in compared for seed in seeds}
         shares = [rate / RATES[lengths][-1] for rate in RATES[lengths][::-every]]
         for policy in (THEIRS, BASELINE):
             wanted |= {Run(policy, lengths, highest * share, seeds[0], requests): None for share in shares}

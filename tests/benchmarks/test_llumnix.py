@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from benchmarks.llumnix_page import PAPER_LOSS, page
-from benchmarks.llumnix_runs import HIGHEST, OURS, Figures, alone_seconds, runs
+from benchmarks.llumnix_page import page
+from benchmarks.llumnix_runs import (
+    BASELINE,
+    HIGHEST,
+    INFORMED,
+    OURS,
+    THEIRS,
+    Figures,
+    Run,
+    alone_seconds,
+    runs,
+    simulate,
+)
 from benchmarks.preemption import Watched
 from coxswain_scheduler.policies.registry import create
 from tests.policies.fleet import Ask
@@ -20,20 +31,27 @@ def figures(seconds: float) -> Figures:
 def test_both_sides_run_on_the_same_requests_and_each_run_is_run_once() -> None:
     assert len(set(RUNS)) == len(RUNS)
     for lengths, rate in HIGHEST.items():
-        for policy in ("coxswain", "llumnix"):
+        for policy in (OURS, THEIRS, INFORMED):
             seeds = [run.seed for run in RUNS if run[:3] == (policy, lengths, rate) and not run.high]
             assert seeds == [0, 1, 2]
 
 
 def test_the_page_says_where_it_falls_short() -> None:
-    seconds = {"infaas": 2.0, "llumnix": 1.0, OURS: 0.9}
+    seconds = {BASELINE: 2.0, THEIRS: 1.0, INFORMED: 0.8, OURS: 0.9}
     found = {run: figures(seconds[run.policy] * (1.6 if run.ignored else 1.0)) for run in RUNS}
     text = page(found, "a command", range(3))
-    assert "| P99 decode, up to | ×2.00 | ×2.0 | yes |" in text
-    assert "| P99 prefill, up to | ×2.00 | ×14.8 | **no** |" in text
-    assert f"| preemption loss left, mean | 0.50 | {PAPER_LOSS} | **no** |" in text
-    assert "| 512_128 | P99 prefill | 0.900 | 1.000 | yes |" in text
+    assert "| P99 decode, up to | ×2.00 | ×2.0 | yes | ×1.61 |" in text
+    assert "| P99 prefill, up to | ×2.00 | ×14.8 | **no** | ×15.63 |" in text
+    assert "| preemption loss reduced by, mean | 50.0% | 70.4% | yes | 99.98% |" in text
+    assert "0.500 of the loss is left in the mean of the runs, 0.296 in the paper" in text
+    assert "| 512_128 | P99 prefill | 0.900 | 1.000 | yes | 0.800 | **no** |" in text
     assert "| 8 | 0.90 | 1.44 | ×1.60 |" in text
+
+
+def test_a_run_is_simulated_with_the_options_of_its_policy() -> None:
+    for policy in (THEIRS, INFORMED, BASELINE):
+        found = simulate(Run(policy, "128_512", 4.6, 0, 30))
+        assert found["refused"] == 0.0 < found["mean prefill"] < found["mean end-to-end"]
 
 
 def test_alone_a_request_takes_its_prefill_and_its_steps() -> None:

@@ -16,7 +16,7 @@ from coxswain_scheduler.simulator.trace import Trace, TraceRequest
 from tests.policies.test_all import BASELINES
 
 every = pytest.mark.parametrize(
-    "name", [*BASELINES, "round-robin:prefill=2", "dynamo-kv:prefill=2", "llumnix:scale=true"]
+    "name", [*BASELINES, "round-robin:prefill=2", "dynamo-kv:prefill=2", "llumnix:scale=true", "llumnix:reports=true"]
 )
 
 

@@ -19,6 +19,16 @@ def test_dispatches_to_the_least_memory_in_use_or_asked_for(desk: Make) -> None:
     assert work.ask(640).engine != third.engine
 
 
+def test_by_reports_a_dispatch_counts_when_the_next_step_is_over(desk: Make) -> None:
+    work = desk("infaas:reports=true", 2)
+    work.run(work.ask(640))
+    work.fleet.now = 5.0
+    idle = {0, 1} - {body.id for body in work.fleet.bodies.values() if body.asks}
+    assert {work.ask(6_400).engine for _ in range(3)} == idle
+    work.fleet.now = 10.0
+    assert {work.ask(640).engine} == {0, 1} - idle
+
+
 def test_moves_nothing(desk: Make) -> None:
     work = desk("infaas", 2)
     work.run(work.ask(1_000_000))

@@ -111,6 +111,36 @@ def test_high_priority_keeps_headroom_and_stays(desk: Make) -> None:
     assert ignoring.remaining_steps(work.fleet.bodies[0]) > 100
 
 
+def test_high_priorities_gather_where_others_leave_them_headroom(desk: Make) -> None:
+    work, _ = small(desk, engines=3)
+    put(work, 0, 640 - 1, priority=1)
+    put(work, 1, 640 - 1)
+    put(work, 2, 1280 - 1)
+    assert work.ask(100, priority=1).engine == 0
+    assert work.ask(100).engine == 1
+    put(work, 0, 64_000 - 1, priority=1)
+    assert work.ask(100, priority=1).engine == 1  # there is no room left where they are
+
+
+def test_by_reports_a_dispatch_counts_when_the_next_step_is_over(desk: Make) -> None:
+    work, policy = small(desk, ":reports=true")
+    put(work, 0, 640 - 1)
+    put(work, 1, 1280 - 1)
+    body = work.fleet.bodies[0]
+    work.fleet.now, body.busy_until = 10.0, 11.0
+    before = policy.remaining_steps(body)
+    assert [work.ask(6400).engine for _ in range(3)] == [0, 0, 0]
+    work.fleet.now = 11.0  # the step under way is over: the next one prefills them
+    assert policy.remaining_steps(body) == before and work.ask(640).engine == 0
+    work.fleet.now = 20.0
+    assert policy.remaining_steps(body) < before and work.ask(640).engine == 1
+
+
+def test_informed_it_counts_what_it_has_dispatched(desk: Make) -> None:
+    work, _ = small(desk)
+    assert {work.ask(6400).engine for _ in range(2)} == {0, 1}
+
+
 @pytest.mark.parametrize(("load", "started", "left"), [(1020, 1, 0), (1, 0, 1)])
 def test_scales_on_the_mean_of_remaining_steps(desk: Make, load: int, started: int, left: int) -> None:
     work, _ = small(desk, ":scale=true,migrate=false", engines=3)

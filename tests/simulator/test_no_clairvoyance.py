@@ -26,7 +26,7 @@ from tests.simulate.conftest import MOCKER
 ACTIONS = ("dispatch", "place", "move", "pause", "resume", "take_back", "shed", "limit", "start", "stop")
 SPLIT = 12.0
 """Seconds up to which the traces are equal."""
-WITH_OPTIONS = ("round-robin:prefill=1", "dynamo-kv:prefill=1", "llumnix:scale=true")
+WITH_OPTIONS = ("round-robin:prefill=1", "dynamo-kv:prefill=1", "llumnix:scale=true", "llumnix:reports=true")
 ENGINE = EngineSpec(timing=PolynomialTiming.from_mapping(MOCKER), total_blocks=400, startup_seconds=3.0)
 
 Log = list[tuple[Any, ...]]

@@ -1,6 +1,6 @@
 """Llumnix v0: dispatch to the freest engine, and live migration from the fullest to the freest.
 
-Source: OSDI'24 and AlibabaPAI/llumnix. An engine's freeness is how many steps are left until it is full:
+Source: OSDI'24, its artifact, and AlibabaPAI/llumnix. An engine's freeness is how many steps are left until it is full:
 
     remaining steps = (free blocks − blocks of the queued requests − headroom) / (running + queued)
 
@@ -8,9 +8,16 @@ For migration only the first of the queued requests counts, unless `defragment=f
 remaining steps, at 128 decodes, or with all KV spoken for; dispatch takes the freest that is not busy. Every 50 ms
 engines with preempted requests or fewer than `threshold` (3) remaining steps are paired, fullest first, with those
 above it and nothing preempted, freest first; of each the shortest running request moves (`cluster.move` copies in
-stages), one migration per engine at a time. An engine with high-priority requests keeps headroom: all of its KV but the
-1,600 tokens at which decoding is near its best speed (`ideal_tokens`). High priority is queued first and never moved. A
-migration that has not ended after 10 s is given up (the pre-allocation's time limit).
+stages), one migration per engine at a time. A migration that has not ended after 10 s is given up (the
+pre-allocation's time limit).
+
+Headroom is all of an engine's KV but the 1,600 tokens at which decoding is near its best speed (`ideal_tokens`). For
+migration, and where a normal request is dispatched, engines with high-priority requests keep it; where one of high
+priority is, engines without (as in the artifact): so these gather on few engines, which the others leave. High priority
+is queued first and never moved.
+
+With `reports=true` nothing that was dispatched counts for the next dispatch before the engine reports it
+(`policies.reports`), which is so in the artifact and later; by default the scheduler knows what it has sent.
 
 With `scale=true`, every 10 s: one more engine if the mean of remaining steps is below `up` (10), one less if it is
 above `down` (60) and would stay so; an engine that leaves is emptied by migration. The paper sweeps these thresholds;
@@ -27,6 +34,7 @@ from dataclasses import dataclass
 from coxswain_scheduler.packing import FreeBlocks
 from coxswain_scheduler.policies.base import Baseline, Decision
 from coxswain_scheduler.policies.interface import Cluster, Engine, Request
+from coxswain_scheduler.policies.reports import Reports
 
 BUSY_STEPS = 10
 BUSY_DECODES = 128
@@ -58,6 +66,7 @@ class Llumnix(Baseline):
         threshold: float = MIGRATE_STEPS,
         ideal_tokens: int = 1600,
         priorities: bool = True,
+        reports: bool = False,
         scale: bool = False,
         up: float = 10.0,
         down: float = 60.0,
@@ -67,26 +76,30 @@ class Llumnix(Baseline):
     ) -> None:
         super().__init__(seed=seed)
         self.defragment, self.migrate, self.threshold = defragment, migrate, threshold
-        self.ideal_tokens, self.priorities = ideal_tokens, priorities
+        self.ideal_tokens, self.priorities, self.reports = ideal_tokens, priorities, reports
         self.scale, self.up, self.down, self.minimum, self.maximum = scale, up, down, minimum, maximum
         self._migrations: dict[int, Migration] = {}
         self._leaving: dict[int, Engine] = {}
-        self._free = FreeBlocks()
+        self._free, self._reports = FreeBlocks(), Reports()
         self._starting = 0
         self._next_scaling = SCALE_SECONDS
 
     def begin(self, cluster: Cluster) -> None:
         super().begin(cluster)
         self._migrations, self._leaving, self._starting = {}, {}, 0
-        self._free = FreeBlocks()
+        self._free, self._reports = FreeBlocks(), Reports()
         self._next_scaling = cluster.now + SCALE_SECONDS
 
     def admit(self, request: Request) -> bool:
-        engines = self.cluster.engines.values()
-        idle = [engine for engine in engines if not self._busy(engine)] or list(engines)
-        loads = {engine.id: -self.remaining_steps(engine) for engine in idle}
-        rank = -float(request.priority) if self.priorities else 0.0
-        return self.send(request, self.lowest(loads, "freest engine", "minus remaining steps"), rank=rank)
+        high = self.priorities and request.priority > 0
+        engines = self.cluster.engines
+        steps = {engine.id: self.remaining_steps(engine, high=high) for engine in engines.values()}
+        idle = [engine for engine, left in steps.items() if not _busy(engines[engine], left)] or steps
+        loads = {engine: -steps[engine] for engine in idle}
+        decision = self.lowest(loads, "freest engine", "minus remaining steps")
+        if self.reports and decision.chosen is not None:
+            self._reports.sent(request, engines[decision.chosen], now=self.cluster.now)
+        return self.send(request, decision, rank=-float(request.priority) if self.priorities else 0.0)
 
     def tick(self) -> None:
         self._forget_ended_migrations()
@@ -105,14 +118,18 @@ class Llumnix(Baseline):
         super().lost(engine)
         self._leaving.pop(engine, None)
 
-    def remaining_steps(self, engine: Engine, *, first: bool = False, idle: float = math.inf) -> float:
+    def remaining_steps(
+        self, engine: Engine, *, first: bool = False, high: bool = False, idle: float = math.inf
+    ) -> float:
         """Steps until `engine` is full, a block a request and step; `idle` for one without requests. With `first`, only
-        the first queued request counts."""
-        batch = engine.running + (min(1, engine.waiting) if first else engine.waiting)
-        if not batch:
-            return idle
-        queued = self._first_waiting_blocks(engine) if first else engine.waiting_blocks
-        return (self._free.now(engine) - queued - self._headroom_blocks(engine)) / batch
+        the first queued request counts; with `high`, it is what a request of high priority would find."""
+        headroom = self._headroom_blocks(engine, high)
+        if first:
+            batch, queued = engine.running + min(1, engine.waiting), self._first_waiting_blocks(engine)
+        else:
+            untold, blocks = self._reports.untold(engine, now=self.cluster.now)
+            batch, queued = engine.running + engine.waiting - untold, engine.waiting_blocks - blocks
+        return (self._free.now(engine) - queued - headroom) / batch if batch else idle
 
     def _first_waiting_blocks(self, engine: Engine) -> int:
         if not engine.waiting:
@@ -120,18 +137,10 @@ class Llumnix(Baseline):
         first = engine.requests[-engine.waiting]
         return -(-(first.prompt_tokens + first.emitted) // engine.block_size)
 
-    def _headroom_blocks(self, engine: Engine) -> int:
-        if not self.priorities or not any(request.priority > 0 for request in engine.requests):
+    def _headroom_blocks(self, engine: Engine, high: bool) -> int:
+        if not self.priorities or any(request.priority > 0 for request in engine.requests) == high:
             return 0
         return max(0, engine.total_blocks - self.ideal_tokens // engine.block_size)
-
-    def _busy(self, engine: Engine) -> bool:
-        spoken_for = engine.total_blocks - engine.free_blocks + engine.waiting_blocks
-        return (
-            self.remaining_steps(engine) < BUSY_STEPS
-            or engine.decoding > BUSY_DECODES
-            or spoken_for >= engine.total_blocks
-        )
 
     def _migrate(self) -> None:
         """Pair the fullest with the freest, and move one request of each pair."""
@@ -211,6 +220,11 @@ class Llumnix(Baseline):
                 target = max(steps, key=steps.__getitem__)
                 steps[engine.id] = self.remaining_steps(engine)
                 self._move(min(running, key=_tokens), engine.id, target, "its engine leaves", steps)
+
+
+def _busy(engine: Engine, remaining_steps: float) -> bool:
+    spoken_for = engine.total_blocks - engine.free_blocks + engine.waiting_blocks
+    return remaining_steps < BUSY_STEPS or engine.decoding > BUSY_DECODES or spoken_for >= engine.total_blocks
 
 
 def _tokens(request: Request) -> int:
