@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from statistics import fmean, median
 
-from benchmarks.llumnix_runs import BASELINE, HIGHEST, INFORMED, OURS, PRIORITY_RATE, THEIRS, Figures, Run
+from benchmarks.llumnix_runs import (
+    BASELINE,
+    DESCRIBED,
+    HIGHEST,
+    INFORMED,
+    OURS,
+    PRIORITY_RATE,
+    THEIRS,
+    Figures,
+    Run,
+)
 from benchmarks.rows import hardware
 
 PAPER: Mapping[str, float] = {
@@ -34,31 +44,44 @@ TOLERANCE = 0.3
 
 def reproduction(found: Mapping[Run, Figures]) -> list[str]:
     """Llumnix's ratios over its baseline, beside the paper's and those of its artifact's evaluators."""
-    pairs = [(found[run], found[run._replace(policy=THEIRS)]) for run in found if run.policy == BASELINE]
-    lines = ["| Llumnix over INFaaS++ | here | paper | within ±30 % | rerun |", "|---|---:|---:|---|---:|"]
+    artifact, described = (_pairs(found, baseline) for baseline in (BASELINE, DESCRIBED))
+    lines = [
+        "| Llumnix over INFaaS++ | here | paper | within ±30 % | rerun | here, by memory |",
+        "|---|---:|---:|---|---:|---:|",
+    ]
     for name, paper in PAPER.items():
-        best = max(base[name] / theirs[name] for base, theirs in pairs)
-        lines.append(f"| {name}, up to | ×{best:.2f} | ×{paper} | {_within(best, paper)} | ×{RERUN[name]} |")
-    return [*lines, *_losses([(base["preemption loss"], theirs["preemption loss"]) for base, theirs in pairs])]
-
-
-def _losses(pairs: Sequence[tuple[float, float]]) -> list[str]:
-    """The seconds lost by preemption, of INFaaS++ and of Llumnix in each run."""
-    left = fmean([theirs / base for base, theirs in pairs if base > 0] or [1.0])
-    less = fmean(base - theirs for base, theirs in pairs)
-    together = sum(theirs for _, theirs in pairs) / max(1e-9, sum(base for base, _ in pairs))
+        best, other = (max(base[name] / theirs[name] for base, theirs in pairs) for pairs in (artifact, described))
+        lines.append(
+            f"| {name}, up to | ×{best:.2f} | ×{paper} | {_within(best, paper)} | ×{RERUN[name]} | ×{other:.2f} |"
+        )
+    reduced, seconds, together = _losses(artifact)
+    also, more, _ = _losses(described)
     return [
-        f"| preemption loss reduced by, mean | {1 - left:.1%} | {PAPER_LOSS:.1%} | {_within(1 - left, PAPER_LOSS)}"
-        f" | {RERUN_LOSS:.2%} |",
-        f"| the same in seconds a request, mean | {less:.2f} | {PAPER_SECONDS} | {_within(less, PAPER_SECONDS)}"
-        f" | {RERUN_SECONDS} |",
+        *lines,
+        f"| preemption loss reduced by, mean | {reduced:.1%} | {PAPER_LOSS:.1%} | {_within(reduced, PAPER_LOSS)}"
+        f" | {RERUN_LOSS:.2%} | {also:.1%} |",
+        f"| the same in seconds a request, mean | {seconds:.2f} | {PAPER_SECONDS} | {_within(seconds, PAPER_SECONDS)}"
+        f" | {RERUN_SECONDS} | {more:.2f} |",
         "",
-        f"Said the other way round, {left:.3f} of the loss is left in the mean of the runs, {1 - PAPER_LOSS:.3f} in the"
-        f" paper and {1 - RERUN_LOSS:.4f} in the rerun; by that measure, within ±30 % of the paper: here"
-        f" {_within(left, 1 - PAPER_LOSS)}, the rerun {_within(1 - RERUN_LOSS, 1 - PAPER_LOSS)}. Of all seconds lost,"
-        f" summed over the runs, {together:.2f} are left here.",
+        f"Said the other way round, {1 - reduced:.3f} of the loss is left in the mean of the runs, {1 - PAPER_LOSS:.3f}"
+        f" in the paper and {1 - RERUN_LOSS:.4f} in the rerun; by that measure, within ±30 % of the paper: here"
+        f" {_within(1 - reduced, 1 - PAPER_LOSS)}, the rerun {_within(1 - RERUN_LOSS, 1 - PAPER_LOSS)}. Of all seconds"
+        f" lost, summed over the runs, {together:.2f} are left here.",
         "",
     ]
+
+
+def _pairs(found: Mapping[Run, Figures], baseline: str) -> list[tuple[Figures, Figures]]:
+    return [(found[run], found[run._replace(policy=THEIRS)]) for run in found if run.policy == baseline]
+
+
+def _losses(pairs: Sequence[tuple[Figures, Figures]]) -> tuple[float, float, float]:
+    """By what share Llumnix reduces what preemption costs, and by how many seconds, in the mean of the runs; and what
+    share of all of it is left."""
+    losses = [(base["preemption loss"], theirs["preemption loss"]) for base, theirs in pairs]
+    reduced = fmean([1.0 - theirs / base for base, theirs in losses if base > 0] or [0.0])
+    left = sum(theirs for _, theirs in losses) / max(1e-9, sum(base for base, _ in losses))
+    return reduced, fmean(base - theirs for base, theirs in losses), left
 
 
 def _within(value: float, paper: float) -> str:
@@ -128,7 +151,9 @@ def page(found: Mapping[Run, Figures], command: str, seeds: Sequence[int]) -> st
             " the loss by preemption (waiting and computing anew) the mean of the shares by which it is reduced. Both"
             " schedulers know of engines what these report, as in the artifact: what is dispatched during a step is"
             " not known before the next one is over. Steps hold 12,800 tokens, which the artifact sets. Rerun: by the"
-            " evaluators of the artifact, who filed it there.",
+            " evaluators of the artifact, who filed it there. INFaaS++ is what the artifact runs under that name,"
+            " Llumnix's own dispatch by freeness without migration; by memory: INFaaS++ as the paper describes it,"
+            " least KV in use or asked for. Each is a maximum over single runs that differ much from one to the next.",
             "",
             *reproduction(found),
             "## Coxswain beside Llumnix",

@@ -21,7 +21,9 @@ from coxswain_scheduler.simulator.trace import Trace
 from coxswain_simulate.traces import Options, load
 from coxswain_simulate.traces.arrivals import Renewal
 
-OURS, THEIRS, BASELINE = "coxswain", "llumnix:reports=true", "infaas:reports=true"
+OURS, THEIRS = "coxswain", "llumnix:reports=true"
+BASELINE, DESCRIBED = "llumnix:migrate=false,reports=true", "infaas:reports=true"
+"""INFaaS++ as Llumnix's artifact runs it (its `load` dispatch without migration), and as its paper describes it."""
 INFORMED = "llumnix"
 """Llumnix, had it known of what it dispatches at once and not from reports."""
 DATA = Path(__file__).parent / "data" / "llumnix_osdi24"
@@ -138,6 +140,6 @@ def runs(requests: int, seeds: Sequence[int], every: int) -> list[Run]:
         compared = (OURS, THEIRS, INFORMED)
         wanted |= {Run(policy, lengths, highest, seed, requests): None for policy in compared for seed in seeds}
         shares = [rate / RATES[lengths][-1] for rate in RATES[lengths][::-every]]
-        for policy in (THEIRS, BASELINE):
+        for policy in (THEIRS, BASELINE, DESCRIBED):
             wanted |= {Run(policy, lengths, highest * share, seeds[0], requests): None for share in shares}
     return list(wanted)
