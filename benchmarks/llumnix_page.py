@@ -38,7 +38,7 @@ RERUN: Mapping[str, float] = {
 PAPER_LOSS, RERUN_LOSS = 0.704, 0.9998
 """By what share Llumnix reduces the seconds lost by preemption, in the mean of all workloads and rates."""
 PAPER_SECONDS, RERUN_SECONDS = 1.3, 4.15
-"""By how many seconds a request: of all figures the one that tells how loaded INFaaS++ was."""
+"""By how many seconds a request, which tells how loaded INFaaS++ was."""
 TOLERANCE = 0.3
 
 
@@ -60,8 +60,7 @@ def reproduction(found: Mapping[Run, Figures]) -> list[str]:
         *lines,
         f"| preemption loss reduced by, mean | {reduced:.1%} | {PAPER_LOSS:.1%} | {_within(reduced, PAPER_LOSS)}"
         f" | {RERUN_LOSS:.2%} | {also:.1%} |",
-        f"| the same in seconds a request, mean | {seconds:.2f} | {PAPER_SECONDS} | {_within(seconds, PAPER_SECONDS)}"
-        f" | {RERUN_SECONDS} | {more:.2f} |",
+        f"| the same in seconds a request, mean | {seconds:.2f} | {PAPER_SECONDS} | | {RERUN_SECONDS} | {more:.2f} |",
         "",
         f"Said the other way round, {1 - reduced:.3f} of the loss is left in the mean of the runs, {1 - PAPER_LOSS:.3f}"
         f" in the paper and {1 - RERUN_LOSS:.4f} in the rerun; by that measure, within ±30 % of the paper: here"
@@ -153,7 +152,8 @@ def page(found: Mapping[Run, Figures], command: str, seeds: Sequence[int]) -> st
             " not known before the next one is over. Steps hold 12,800 tokens, which the artifact sets. Rerun: by the"
             " evaluators of the artifact, who filed it there. INFaaS++ is what the artifact runs under that name,"
             " Llumnix's own dispatch by freeness without migration; by memory: INFaaS++ as the paper describes it,"
-            " least KV in use or asked for. Each is a maximum over single runs that differ much from one to the next.",
+            " least KV in use or asked for. Each is a maximum over single runs that differ much from one to the next."
+            " Seconds are those of other engines: they tell how loaded INFaaS++ was.",
             "",
             *reproduction(found),
             "## Coxswain beside Llumnix",
