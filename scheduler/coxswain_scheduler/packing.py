@@ -19,6 +19,8 @@ _TOGETHER = 0.4
 """Share of what all answers are still to get that is planned for: while some grow, others end."""
 _LASTING = 2.0
 """Mean answers after which one counts as long."""
+_SMALL = 8
+"""A prompt that takes no more than this part of an engine's free blocks need not leave what others will need."""
 _GUESS_TOKENS = 256.0
 """An answer, before any has ended."""
 
@@ -138,9 +140,11 @@ class Packing:
         return left if step <= self._inter_token else -1
 
     def spare(self, engine: Engine, *, steps: int) -> int:
-        """Blocks that nobody there needs within so many decode steps; negative where there are not enough."""
+        """Blocks that a prompt may take there: those that nobody needs within so many decode steps, or a small part of
+        those that are free, which hardly brings their end nearer. Negative where there are not enough."""
+        free = self._free.now(engine) - engine.waiting_blocks
         growth = (engine.running + 1) * steps // engine.block_size
-        return self._free.now(engine) - engine.waiting_blocks - growth
+        return max(free - growth, free // _SMALL)
 
     def headroom(self, engine: Engine) -> int:
         """Blocks that others leave free where high priorities decode, so that these decode fast."""

@@ -46,6 +46,7 @@ def test_what_decodes_need_soon_is_not_spare() -> None:
     for _ in range(9):
         run(engines, at, 0, tokens=640)
     assert at.spare(engines.bodies[0], steps=64) == 1000 - 90 - 10
+    assert at.spare(engines.bodies[0], steps=6400) == (1000 - 90) // 8  # a small prompt hardly brings the end nearer
 
 
 def test_decodes_are_packed_and_high_priorities_spread() -> None:
