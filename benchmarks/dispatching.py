@@ -4,8 +4,10 @@ Dispatch: `Coxswain.arrived` in the gateway's own cluster: it makes a job of the
 an engine from a short list, and notes what it sent; the message to the engine is not in it. Prompts are those of
 Mooncake's conversation trace in its order, with the hits that its 512-token ids imply; when it begins anew, its ids are
 other prompts'. They arrive at random, so that some engines prefill, some decode and some idle; what engines report and
-the policy makes of it happens between two arrivals, untimed, so the processor's caches are full of that. What waits in
-the policy's queue, as all that could take it soon is busy, is told apart.
+the policy makes of it happens between two arrivals, untimed, so the processor's caches are full of that. The engines
+themselves are no part of it: they are simulated ahead, beside a gateway of their own, and what that one was told is
+told again to the one that is timed, which must send every request to the same engine. What waits in the policy's queue,
+as all that could take it soon is busy, is told apart.
 
 Garbage collection is on, as in a gateway: what is there before the first replica connects is frozen (`gc.freeze`), and
 what comes later is collected.
@@ -22,17 +24,19 @@ import random
 import sys
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, cast
+from statistics import fmean
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from benchmarks.replicas import BLOCK, Asked, Prompt, World
+from benchmarks.replicas import World
 from benchmarks.rows import Row, Section
+from benchmarks.told import BLOCK, Asked, Gateway, Prompt
 from coxswain_scheduler.migration import Movable, Pairing, Worker, Workers
 from coxswain_scheduler.policies.coxswain import Coxswain
 from coxswain_scheduler.policies.interface import Policy, Request
@@ -48,6 +52,8 @@ _RATE = 0.35
 _CHUNK = 512
 _STORED = 2_000_000
 """Blocks that all engines hold together when the index is warm."""
+_AHEAD = 500
+"""Requests for which the engines are simulated before they are timed."""
 _MIX = 0x9E3779B97F4A7C15
 
 
@@ -83,23 +89,45 @@ class Timed:
         self.taken = time.thread_time_ns() - started
 
 
+class Dispatch(NamedTuple):
+    """One arrival."""
+
+    nanoseconds: int
+    at_once: bool
+    """Whether it was sent, not queued."""
+    cached: float
+    """Share of its prompt that its engine held."""
+
+
 class Scene:
-    """Requests that arrive at a fleet."""
+    """Requests that arrive at a gateway, told what another one was told whose fleet is simulated."""
 
     def __init__(self, workers: int, *, seed: int = 0) -> None:
         self.policy = Timed()
-        self.world = World(workers, cast(Policy, self.policy), cached_blocks=_STORED, seed=seed)
+        self.gateway = Gateway(cast(Policy, self.policy))
+        self._world = World(workers, Coxswain(), cached_blocks=_STORED, seed=seed)
         self._rng = random.Random(seed)
         self._rate = _RATE * workers
         self._numbers = count()
 
-    def dispatch(self, prompt: Prompt) -> tuple[int, bool]:
-        """Nanoseconds of one arrival, and whether it was sent at once."""
-        world = self.world
-        world.proceed(world.now + self._rng.expovariate(self._rate))
-        asked = Asked(prompt, next(self._numbers), world.now)
-        world.arrived(asked)
-        return self.policy.taken, asked.member is not None
+    def dispatch(self, prompts: Iterable[Prompt]) -> Iterator[Dispatch]:
+        """Let prompts arrive, so many ahead of the clock that is timed."""
+        rest = iter(prompts)
+        while ahead := list(islice(rest, _AHEAD)):
+            for prompt in ahead:
+                self._world.proceed(self._world.now + self._rng.expovariate(self._rate))
+                self._world.arrived(next(self._numbers), prompt)
+            yield from self._again()
+
+    def _again(self) -> Iterator[Dispatch]:
+        gateway, tape = self.gateway, self._world.tape
+        for now, what, told in tape:
+            gateway.tell(now, what, told)
+            if what == "arrived":
+                asked = gateway.asked.get(told[0])
+                yield Dispatch(self.policy.taken, asked is not None and asked.member is not None, _cached(asked))
+        tape.clear()
+        assert _placed(gateway) == _placed(self._world.gateway), "the same policy was told the same and did otherwise"
 
 
 def measure(*, calls: int = CALLS, workers: Sequence[int] = WORKERS, rounds: int = ROUNDS) -> Section:
@@ -126,19 +154,30 @@ def measure(*, calls: int = CALLS, workers: Sequence[int] = WORKERS, rounds: int
 
 def _dispatches(workers: int, calls: int, prompts: Prompts) -> list[Row]:
     scene, endless = Scene(workers), iter(prompts)
-    for prompt in track(islice(endless, len(prompts.rows)), f"{workers} workers: warming up", len(prompts.rows)):
-        scene.dispatch(prompt)
-    taken = [scene.dispatch(prompt) for prompt in track(islice(endless, calls), f"{workers} workers: dispatch", calls)]
-    sent = np.array([each for each, at_once in taken if at_once]) / 1e3
-    queued = np.array([each for each, at_once in taken if not at_once]) / 1e3
-    index = scene.world.cluster.roster.prefixes
+    warm = scene.dispatch(islice(endless, len(prompts.rows)))
+    for _ in track(warm, f"{workers} workers: warming up", len(prompts.rows)):
+        pass
+    found = list(track(scene.dispatch(islice(endless, calls)), f"{workers} workers: dispatch", calls))
+    sent = np.array([each.nanoseconds for each in found if each.at_once]) / 1e3
+    queued = np.array([each.nanoseconds for each in found if not each.at_once]) / 1e3
+    index = scene.gateway.cluster.roster.prefixes
     return [
         *_percentiles(f"dispatch_{workers}", sent),
         *(_percentiles(f"dispatch_{workers}_queued", queued) if len(queued) else ()),
         Row(name=f"dispatch_{workers}_sent_at_once", value=len(sent) / calls, unit=""),
+        Row(name=f"dispatch_{workers}_cached", value=fmean(each.cached for each in found if each.at_once), unit=""),
         Row(name=f"index_{workers}_entries", value=index.entries, unit="blocks"),
         Row(name=f"index_{workers}_bytes_per_entry", value=index_bytes(index) / index.entries, unit="B"),
     ]
+
+
+def _cached(asked: Asked | None) -> float:
+    request = None if asked is None else asked.request
+    return request.cached / max(1, request.prompt_tokens) if request is not None else 0.0
+
+
+def _placed(gateway: Gateway) -> dict[int, str | None]:
+    return {number: each.member.key if each.member else None for number, each in gateway.asked.items()}
 
 
 def index_bytes(index: PrefixIndex) -> int:

@@ -1,4 +1,4 @@
-"""Replicas for the gateway's cluster, in virtual time: what they would report, without a model or a socket.
+"""Replicas for a gateway, in virtual time: what they would report, without a model or a socket.
 
 Each takes one prompt at a time and decodes beside it. It reports the step that took a prompt in, the one that ended its
 prefill, and the end of the answer, stores the prompt's blocks, and gives up those that it used least recently.
@@ -12,54 +12,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
+from itertools import count, islice
+from typing import Any
 
-from coxswain_gateway.cluster import LiveCluster
-from coxswain_gateway.generation import Generation
+from benchmarks.told import BLOCK, Gateway, Prompt
 from coxswain_gateway.members import Member
-from coxswain_gateway.token_log import TokenLog
-from coxswain_protocol.messages import EngineInfo, Hello, Load, Sampling, StepEvent
-from coxswain_scheduler.policies.interface import Objectives, Policy
+from coxswain_protocol.messages import EngineInfo, Hello, Load, StepEvent
+from coxswain_scheduler.policies.interface import Policy
 
-BLOCK = 64
 _TOKEN_SECONDS = 4e-5
 _STEP_SECONDS = 0.02
 _ANSWER_SECONDS = 3.0
 _BLOCKS = 16_384
 _SEQUENCES = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """Tokens, and the hashes of their full blocks."""
-
-    tokens: int
-    hashes: Sequence[int]
-
-
-class _Nobody:
-    """Listens."""
-
-    def advanced(self) -> None:
-        """See `Listener`."""
-
-
-class Asked(Generation):
-    """A generation whose hashes are ready."""
-
-    def __init__(self, prompt: Prompt, number: int, now: float) -> None:
-        log = TokenLog(str(number), range(prompt.tokens), Sampling(seed=0, max_tokens=256))  # type: ignore[arg-type]
-        super().__init__(log, _NOBODY, tokenizer="t", now=now)
-        self.prompt = prompt
-
-
-_NOBODY = _Nobody()
-
-
-class _Cluster(LiveCluster):
-    def _hashes(self, generation: Generation) -> dict[int, Sequence[int]]:
-        assert isinstance(generation, Asked)
-        return {BLOCK: generation.prompt.hashes}
 
 
 @dataclass(eq=False)
@@ -68,7 +33,7 @@ class _Replica:
 
     member: Member
     capacity: int
-    queue: deque[Asked] = field(default_factory=deque)
+    queue: deque[tuple[int, Prompt]] = field(default_factory=deque)
     pending: int = 0
     running: int = 0
     decoding: int = 0
@@ -90,30 +55,19 @@ class _Replica:
 
 
 class World:
-    """Replicas, the gateway's cluster, and time."""
+    """Replicas, a gateway, and time. `tape` has what the gateway was told: when, by which method, and with what."""
 
     def __init__(self, replicas: int, policy: Policy, *, cached_blocks: int, seed: int = 0) -> None:
         self.now = 0.0
-        self.refused = 0
+        self.tape: list[tuple[float, str, tuple[Any, ...]]] = []
+        self.gateway = Gateway(policy, self._submit)
         self._rng = random.Random(seed)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
-        self._submitted: list[tuple[Asked, _Replica]] = []
-        self.cluster = _Cluster(
-            policy,
-            objectives=Objectives(),
-            clock=lambda: self.now,
-            submit=self._submit,
-            refuse=self._refuse,
-            review=lambda: None,
-        )
-        self._replicas = [_Replica(_member(number), cached_blocks // replicas) for number in range(replicas)]
-        self._of = {replica.member.key: replica for replica in self._replicas}
-        for replica in self._replicas:
-            self.cluster.add(replica.member)
-            self.cluster.open(replica.member)
-            self.cluster.reported(replica.member, replica.load())
-        self.everywhere = frozenset(self.cluster.engines)
+        fleet = [_Replica(_member(number), cached_blocks // replicas) for number in range(replicas)]
+        self._of = {replica.member.key: replica for replica in fleet}
+        for replica in fleet:
+            self._tell("joined", replica.member, replica.load())
 
     def proceed(self, until: float) -> None:
         """Let happen what happens by then."""
@@ -121,84 +75,71 @@ class World:
         while events and events[0][0] <= until:
             self.now, _, happen = heapq.heappop(events)
             happen()
-            self._deliver()
         self.now = until
-        self.cluster.tick()
-        self._deliver()
+        self._tell("tick")
 
-    def arrived(self, asked: Asked) -> None:
+    def arrived(self, number: int, prompt: Prompt) -> None:
         """A request for any of the replicas."""
-        self.cluster.arrived(asked, self.everywhere)
-        self._deliver()
+        self._tell("arrived", number, prompt)
+
+    def _tell(self, what: str, *told: Any) -> None:
+        self.tape.append((self.now, what, told))
+        self.gateway.tell(self.now, what, told)
 
     def _after(self, seconds: float, happen: Callable[[], None]) -> None:
         heapq.heappush(self._events, (self.now + seconds, next(self._order), happen))
 
-    def _submit(self, generation: Generation, member: Member) -> None:
-        """On its way: what the replica makes of it comes after the gateway's own part, which may be timed."""
-        assert isinstance(generation, Asked)
-        generation.member = member
-        self._submitted.append((generation, self._of[member.key]))
-
-    def _deliver(self) -> None:
-        for asked, replica in self._submitted:
-            replica.queue.append(asked)
-            if len(replica.queue) == 1:
-                self._after(_STEP_SECONDS, partial(self._admit, replica))
-        self._submitted.clear()
-
-    def _refuse(self, generation: Generation, reason: str) -> None:
-        self.refused += 1
+    def _submit(self, number: int, prompt: Prompt, member: Member) -> None:
+        replica = self._of[member.key]
+        replica.queue.append((number, prompt))
+        if len(replica.queue) == 1:
+            self._after(_STEP_SECONDS, partial(self._admit, replica))
 
     def _admit(self, replica: _Replica) -> None:
-        asked = replica.queue[0]
-        hashes = asked.prompt.hashes
-        held = next((depth for depth, block in enumerate(hashes) if block not in replica.blocks), len(hashes))
-        replica.pending = asked.prompt.tokens - held * BLOCK
+        _, prompt = replica.queue[0]
+        held = next((depth for depth, block in enumerate(prompt.hashes) if block not in replica.blocks), None)
+        replica.pending = prompt.tokens - (len(prompt.hashes) if held is None else held) * BLOCK
         replica.running += 1
-        replica.context += asked.prompt.tokens
+        replica.context += prompt.tokens
         self._after(replica.pending * _TOKEN_SECONDS, lambda: self._prefilled(replica))
         self._stepped(replica, 0)
 
     def _prefilled(self, replica: _Replica) -> None:
-        asked, computed = replica.queue.popleft(), replica.pending
+        (number, prompt), computed = replica.queue.popleft(), replica.pending
         replica.pending = 0
         replica.decoding += 1
-        self._cache(replica, asked.prompt.hashes)
-        self.cluster.began(asked)
-        self._after(self._rng.expovariate(1 / _ANSWER_SECONDS), lambda: self._end(replica, asked))
+        self._cache(replica, prompt.hashes)
+        self._tell("began", number)
+        self._after(self._rng.expovariate(1 / _ANSWER_SECONDS), lambda: self._end(replica, number, prompt))
         if replica.queue:
             self._after(_STEP_SECONDS, lambda: self._admit(replica))
         self._stepped(replica, min(computed, 8192))
 
-    def _end(self, replica: _Replica, asked: Asked) -> None:
+    def _end(self, replica: _Replica, number: int, prompt: Prompt) -> None:
         replica.running -= 1
         replica.decoding -= 1
-        replica.context -= asked.prompt.tokens
-        self.cluster.reported(replica.member, replica.load())
-        self.cluster.ended(asked)
+        replica.context -= prompt.tokens
+        self._tell("ended", number, replica.member, replica.load())
 
     def _stepped(self, replica: _Replica, computed: int) -> None:
         replica.step += 2
         seconds = _STEP_SECONDS + computed * _TOKEN_SECONDS
         event = StepEvent(replica.step, seconds, computed, replica.decoding, replica.context)
-        if self.cluster.stepped(replica.member, event, replica.load()):
-            self.cluster.changed(replica.member)
+        self._tell("stepped", replica.member, event, replica.load())
 
     def _cache(self, replica: _Replica, hashes: Sequence[int]) -> None:
         blocks = replica.blocks
-        new = [block for block in hashes if block not in blocks]
+        new = tuple(block for block in hashes if block not in blocks)
         for block in reversed(hashes):
             blocks.pop(block, None)
             blocks[block] = None
         excess = len(blocks) - replica.capacity
         if excess > 0:
-            oldest = iter(blocks)
-            gone = [next(oldest) for _ in range(excess)]
+            gone = tuple(islice(blocks, excess))
             for block in gone:
                 del blocks[block]
-            self.cluster.roster.removed(replica.member, gone)
-        self.cluster.roster.stored(replica.member, new)
+            self._tell("removed", replica.member, gone)
+        self._tell("stored", replica.member, new)
 
 
 def _member(number: int) -> Member:

@@ -10,18 +10,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from itertools import count
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from coxswain_gateway.engines import LiveEngine, LiveRequest, Now
 from coxswain_gateway.generation import Generation
 from coxswain_gateway.members import Member
-from coxswain_gateway.roster import Roster
+from coxswain_gateway.roster import Hashes, Roster
 from coxswain_protocol.messages import Load, StepEvent
 from coxswain_scheduler.policies.interface import Objectives, Policy, Request
 
 log = logging.getLogger(__name__)
 
-LONGEST_IDLE_SECONDS = 0.5
+LONGEST_IDLE_SECONDS: Final = 0.5
 """A request that has waited for longer goes to an engine that idles: what the policy waits for is late, or hangs."""
 
 
@@ -102,10 +102,11 @@ class LiveCluster:
         engine = self.roster.get(member)
         return None if engine is None or engine.id not in self.engines else engine.id
 
-    def arrived(self, generation: Generation, places: frozenset[int]) -> None:
-        """Place a generation, now or later, on one of these engines (at least one)."""
+    def arrived(self, generation: Generation, places: frozenset[int], hashes: Hashes | None = None) -> None:
+        """Place a generation, now or later, on one of these engines (at least one). `hashes`: of its blocks, where they
+        are known already."""
         self._advance()
-        self.policy.arrived(self._waiting(generation, places))
+        self.policy.arrived(self._waiting(generation, places, hashes))
 
     def constrain(self, request: LiveRequest, places: frozenset[int]) -> None:
         """A waiting request may go to these engines (at least one)."""
@@ -232,8 +233,11 @@ class LiveCluster:
 
     # Parts
 
-    def _waiting(self, generation: Generation, places: frozenset[int] | None) -> LiveRequest:
-        hashes = self.roster.hashes((*generation.log.prompt, *generation.log.output))
+    def _waiting(
+        self, generation: Generation, places: frozenset[int] | None, hashes: Hashes | None = None
+    ) -> LiveRequest:
+        if hashes is None:
+            hashes = self.roster.hashes((*generation.log.prompt, *generation.log.output))
         request = LiveRequest(next(self._requests), generation, hashes, since=self.now)
         generation.request = self.waiting[request.id] = request
         if places is not None:
@@ -248,9 +252,9 @@ class LiveCluster:
             engine = self._least_loaded(request) if request.id in self.waiting else None
             if engine is None or engine.running or engine.waiting:
                 continue
-            generation, places = request.generation, request.places
+            generation = request.generation
             self.ended(generation, moves=True)
-            self._send(self._waiting(generation, places), engine)
+            self._send(self._waiting(generation, request.places, request.by_size), engine)
 
     def _advance(self) -> None:
         """The time of the next call to the policy, which is first told again of what it sent though it was over."""

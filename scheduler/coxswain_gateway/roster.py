@@ -12,6 +12,8 @@ from coxswain_scheduler.batching import block_hashes
 from coxswain_scheduler.costs import StepCost
 from coxswain_scheduler.prefixes import Holders, PrefixIndex
 
+Hashes = dict[int, Sequence[int]]
+"""Of a prompt's blocks, by their size in tokens."""
 Kind = tuple[str, str, str]
 """Engine, accelerator and model: what is learnt of the steps of one holds for all of a kind."""
 
@@ -76,7 +78,7 @@ class Roster:
         if (engine := self.get(member)) is not None:
             self.prefixes.replace(engine.seat, tuple(hashes))
 
-    def hashes(self, tokens: Sequence[int]) -> dict[int, Sequence[int]]:
+    def hashes(self, tokens: Sequence[int]) -> Hashes:
         """Of a prompt's blocks, by their size. In arrays, which the garbage collector does not look into."""
         sizes = [size for size in sorted(self._masks) if self._masks[size]]
         return {size: array("Q", block_hashes(tokens, block_size=size)) for size in sizes}
