@@ -18,7 +18,7 @@ setup: .venv/.compiled  ## Install the Python packages into .venv, compile the s
 	@PYTHON=$(PYTHON) bash .ci/venv
 	@touch $@
 
-.venv/.compiled: .venv/.installed scheduler/compiling.py $(shell find scheduler/coxswain_scheduler -name '*.py')
+.venv/.compiled: .venv/.installed scheduler/compiling.py $(shell find scheduler/coxswain_scheduler scheduler/coxswain_gateway -name '*.py')
 	@$(BIN)/python scheduler/compiling.py
 	@touch $@
 

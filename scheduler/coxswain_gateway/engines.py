@@ -78,70 +78,51 @@ class LiveEngine:
     """
 
     def __init__(self, id: int, member: Member, timing: StepCost, *, seat: int, time: Now) -> None:  # noqa: A002
+        info = member.info
         self.id = id
         self.member = member
         self.timing = timing
         self.seat = seat
         """Its bit in the index of prefixes."""
         self.role: Role = "Serve"
-        self.preemptions = 0
+        self.accelerator = info.accelerator
+        self.total_blocks = info.num_blocks
+        self.block_size = info.block_size
+        self.max_num_seqs = info.max_num_seqs
         self.requests: list[LiveRequest] = []
+        self.running = self.decoding = self.context = self.preemptions = 0
+        self.free_blocks = info.num_blocks
+        self._queued = self._prefill = 0
+        """As it reports them; `waiting` and `pending_prefill` count what is on its way, too."""
+        self._step_tokens = info.max_step_tokens
         self._time = time
-        self._load = Load()
         self._step = 0
         self._stepped_at = 0.0
         self._sent: dict[int, tuple[LiveRequest, int]] = {}
         """Requests that no report can contain yet, with the step that will."""
 
     @property
-    def accelerator(self) -> str:
-        return self.member.info.accelerator
-
-    @property
-    def total_blocks(self) -> int:
-        return self.member.info.num_blocks
-
-    @property
-    def block_size(self) -> int:
-        return self.member.info.block_size
-
-    @property
-    def max_num_seqs(self) -> int:
-        return self.member.info.max_num_seqs
-
-    @property
     def step_tokens(self) -> int:
-        return self.member.info.max_step_tokens or self.timing.largest_prefill
-
-    @property
-    def running(self) -> int:
-        return self._load.running
+        return self._step_tokens or self.timing.largest_prefill
 
     @property
     def waiting(self) -> int:
-        return self._load.waiting + len(self._sent)
-
-    @property
-    def decoding(self) -> int:
-        return self._load.decoding
+        return self._queued + len(self._sent)
 
     @property
     def pending_prefill(self) -> int:
-        return self._load.pending_prefill + sum(request.tokens - request.cached for request, _ in self._sent.values())
-
-    @property
-    def context(self) -> int:
-        return self._load.context
-
-    @property
-    def free_blocks(self) -> int:
-        return self._load.free_blocks if self._load.total_blocks else self.total_blocks
+        pending = self._prefill
+        for request, _ in self._sent.values():
+            pending += request.tokens - request.cached
+        return pending
 
     @property
     def waiting_blocks(self) -> int:
         size = self.block_size
-        queued = self._load.pending_prefill // size if self._load.waiting else 0
-        return queued + sum(-(-request.tokens // size) for request, _ in self._sent.values())
+        blocks = self._prefill // size if self._queued else 0
+        for request, _ in self._sent.values():
+            blocks += -(-request.tokens // size)
+        return blocks
 
     @property
     def busy_until(self) -> float:
@@ -153,8 +134,7 @@ class LiveEngine:
 
     def sent(self, request: LiveRequest) -> None:
         """A request is on its way to it."""
-        load = self._load
-        idle = not (load.running or load.waiting or self._sent)
+        idle = not (self.running or self._queued or self._sent)
         self.requests.append(request)
         self._sent[request.id] = (request, self._step + (1 if idle else 2))
 
@@ -170,8 +150,11 @@ class LiveEngine:
 
     def reported(self, load: Load) -> bool:
         """Its own account of its load; whether that is another than the one before."""
-        before, self._load = self._load, load
-        return _shape(before) != _shape(load)
+        before = self.running, self._queued, self.decoding, self._prefill > 0
+        self.running, self._queued, self.decoding = load.running, load.waiting, load.decoding
+        self._prefill, self.context = load.pending_prefill, load.context
+        self.free_blocks = load.free_blocks if load.total_blocks else self.total_blocks
+        return before != (self.running, self._queued, self.decoding, self._prefill > 0)
 
     def stepped(self, event: StepEvent, load: Load) -> bool:
         """It has finished a step; whether its batch is another than before."""
@@ -190,7 +173,3 @@ class LiveEngine:
 
     def _decode_step(self) -> float:
         return self.timing.seconds(Work(decodes=self.decoding + 1, context=self.context))
-
-
-def _shape(load: Load) -> tuple[int, int, int, bool]:
-    return load.running, load.waiting, load.decoding, load.pending_prefill > 0

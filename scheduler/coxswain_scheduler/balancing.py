@@ -13,21 +13,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from coxswain_scheduler.migration import Movable, Pairing, Worker, Workers
 from coxswain_scheduler.packing import FreeBlocks, Packing
 from coxswain_scheduler.policies.interface import Cluster, Engine, Request
 
-_LASTS_STEPS = 100
+_LASTS_STEPS: Final = 100
 """An engine whose KV lasts for more steps is no reason to look for migrations."""
-_SLOWER = 1.1
+_SLOWER: Final = 1.1
 """How many times the fastest step the slowest takes before anybody moves for it."""
-_SETTLED_TOKENS = 200
+_SETTLED_TOKENS: Final = 200
 """An answer that has got this far is taken to last long enough for a move to be worth its while."""
-_SLACK = 0.25
+_SLACK: Final = 0.25
 """Share of the fleet's KV that is free where others leave headroom: with less, they would wait for it too long."""
-_GIVEN_UP_SECONDS = 3.0
+_GIVEN_UP_SECONDS: Final = 3.0
 """A migration that has not ended by then was refused or abandoned."""
 
 Moves = list[tuple[Request, Engine]]

@@ -1,4 +1,4 @@
-"""The compiled form of the busiest modules of this package, used where there is one of exactly these sources.
+"""The compiled form of the scheduler's and the gateway's busiest modules, used where it is of exactly these sources.
 
 `scheduler/compiling.py` makes it, beside the interpreter that it is for. All of it is used or none, since a class and
 its compiled form are two classes. Whoever edits one of the sources runs them interpreted until they are compiled again.
@@ -14,19 +14,22 @@ from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from importlib.util import spec_from_file_location
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent
-BUSY = (
-    *("balancing.py", "demand.py", "migration.py", "openings.py", "packing.py", "prefixes.py", "queueing.py"),
-    *("batching/*.py", "prefilling/*.py", "steering/*.py", "policies/coxswain.py", "policies/interface.py"),
-    *("costs/decode_line.py", "costs/polynomial.py", "costs/timing.py", "simulator/*.py"),
-)
+FOLDER = Path(__file__).parents[1]
+BUSY = {
+    "coxswain_scheduler": (
+        *("balancing.py", "demand.py", "migration.py", "openings.py", "packing.py", "prefixes.py", "queueing.py"),
+        *("batching/*.py", "prefilling/*.py", "steering/*.py", "policies/coxswain.py", "policies/interface.py"),
+        *("costs/decode_line.py", "costs/fitted.py", "costs/polynomial.py", "costs/timing.py", "simulator/*.py"),
+    ),
+    "coxswain_gateway": ("cluster.py", "engines.py", "roster.py"),
+}
 PLAIN = {"__init__.py", "integrity.py", "results.py", "setup.py", "trace.py"}
 """Packages, records and what tests alone use: nothing is gained by compiling them."""
 
 
 def sources() -> list[Path]:
     """What is compiled."""
-    found = (file for pattern in BUSY for file in PACKAGE.glob(pattern))
+    found = (file for package, patterns in BUSY.items() for each in patterns for file in (FOLDER / package).glob(each))
     return sorted(file for file in found if file.name not in PLAIN)
 
 
@@ -34,7 +37,7 @@ def place() -> Path:
     """Where the compiled form of the sources as they are is, or would be."""
     digest = hashlib.sha256(EXTENSION_SUFFIXES[0].encode())
     for file in sources():
-        digest.update(str(file.relative_to(PACKAGE)).encode() + hashlib.sha256(file.read_bytes()).digest())
+        digest.update(str(file.relative_to(FOLDER)).encode() + hashlib.sha256(file.read_bytes()).digest())
     return Path(sys.prefix, "lib", "coxswain-compiled", digest.hexdigest()[:16])
 
 

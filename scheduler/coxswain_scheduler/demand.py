@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Final
 
 from coxswain_scheduler.policies.interface import Engine
 
-_MEMORY_SECONDS = 20.0
+_MEMORY_SECONDS: Final = 20.0
 """A prefill counts for about so long."""
 
 

@@ -17,20 +17,22 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from operator import itemgetter
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Reason = Literal["Leaving", "Priority", "Defragment", "Balance"]
+_REASONS: tuple[Reason, ...] = ("Leaving", "Priority", "Defragment", "Balance")
+"""The more pressing first."""
 Column = NDArray[np.float64]
 Table = NDArray[np.float64]
 
-_USUAL_OUTPUT = 128
+_USUAL_OUTPUT: Final = 128
 """Steps after which a running sequence is taken to end, when nothing better is known."""
-_SLOWDOWN = 0.01
+_SLOWDOWN: Final = 0.01
 """Share by which decoding slows while KV is copied (Llumnix measured less)."""
-_SHARED_BY = 4
+_SHARED_BY: Final = 4
 """Destinations that an engine which leaves may use at a time."""
 
 
@@ -65,9 +67,12 @@ class Worker(NamedTuple):
 
 _PRIORITY, _TOKENS = itemgetter(1), itemgetter(2)
 """Of a `Movable`."""
-_PRESSING = itemgetter(0)
-"""Of a `_Source`."""
-_FREE, _RUNNING, _WANTED, _STEP, _LEAVING, _BUSY = 0, 2, 4, 6, 8, 9
+_FREE: Final = 0
+_RUNNING: Final = 2
+_WANTED: Final = 4
+_STEP: Final = 6
+_LEAVING: Final = 8
+_BUSY: Final = 9
 """Of a `Worker`."""
 
 
@@ -159,33 +164,28 @@ class Pairing:
             for number, (free, _, running, _, wanted, _, step, token, _, _) in _rows(table, some)
         ]
 
-    def _sources(self, table: Table, lasts: Column, to: Sequence[_Destination]) -> list[_Source]:
+    def _sources(self, table: Table, lasts: Column, to: Sequence[_Destination]) -> Iterator[_Source]:
         """Who could save anything by a move: who leaves, who keeps the urgent waiting, who keeps others waiting, the
         rest; the fullest first."""
-        some = np.flatnonzero(((lasts < self.horizon) | (table[_LEAVING] > 0.0)) & (table[_BUSY] == 0.0))
-        step, running = min([one.step for one in to]), min([one.running for one in to])
-        slowing = self.block_size * self._slowing
-        found: list[_Source] = []
-        for (number, row), last in zip(_rows(table, some), lasts[some].tolist(), strict=True):
-            source = self._source(number, row, last)
-            copied = max(0.0, source.short - 1.0)  # blocks, at least, for the whole worth
-            if source.running and source.worth > copied * slowing * (source.running + running) + step:
-                found.append(source)
-        found.sort(key=_PRESSING)
-        return found[: 2 * self.most]
-
-    def _source(self, number: int, row: Sequence[float], lasts: float) -> _Source:
-        free, total, running, waiting, wanted, urgency, step, token, leaving, _ = row
-        short, held = wanted - free, total - free
-        if leaving:
-            return _Source((0, lasts), number, "Leaving", inf, short, running, inf, self.horizon)
-        if short <= 0.0:
-            worth = (1.0 - max(0.0, lasts) / self.horizon) * held * self.block_size / max(1.0, running) * token
-            return _Source((3, lasts), number, "Balance", worth, short, running, inf, max(lasts, self.horizon))
-        worth = short * _USUAL_OUTPUT * step / max(1.0, held) * max(1.0, waiting)
-        if urgency > 0.0:
-            return _Source((1, lasts), number, "Priority", worth, short, running, urgency, self.horizon)
-        return _Source((2, lasts), number, "Defragment", worth, short, running, inf, self.horizon)
+        pressed = (lasts < self.horizon) | (table[_LEAVING] > 0.0)
+        some = np.flatnonzero(pressed & (table[_BUSY] == 0.0) & (table[_RUNNING] > 0.0))
+        free, total, running, waiting, wanted, urgency, step, token, leaving, _ = table[:, some]
+        last, short, held = lasts[some], wanted - free, np.maximum(1.0, total - free)
+        full = (1.0 - np.maximum(0.0, last) / self.horizon) * held * self.block_size / running * token
+        late = short * _USUAL_OUTPUT * step / held * np.maximum(1.0, waiting)
+        kind = np.where(leaving > 0.0, 0, np.where(short <= 0.0, 3, np.where(urgency > 0.0, 1, 2)))
+        worth = np.where(kind == 0, inf, np.where(kind == 3, full, late))
+        copied = np.maximum(0.0, short - 1.0)  # blocks, at least, for the whole worth
+        beside = running + min([one.running for one in to])
+        gains = worth > copied * (self.block_size * self._slowing) * beside + min([one.step for one in to])
+        best = np.flatnonzero(gains)
+        best = best[np.lexsort((last[best], kind[best]))[: 2 * self.most]]
+        columns = [column[best].tolist() for column in (some, kind, worth, short, running, urgency, last)]
+        for number, rank, saves, lacks, count, urgent, lasting in zip(*columns, strict=True):
+            reason = _REASONS[rank]
+            below = urgent if reason == "Priority" else inf
+            keep = max(lasting, self.horizon) if reason == "Balance" else self.horizon
+            yield _Source(number, reason, saves, lacks, count, below, keep)
 
     def _move(self, source: _Source, to: _Destination, request: Movable) -> Migration | None:
         tokens = request.tokens
@@ -213,8 +213,6 @@ class _Destination(NamedTuple):
 
 
 class _Source(NamedTuple):
-    pressing: tuple[int, float]
-    """Lower is more."""
     number: int
     reason: Reason
     worth: float

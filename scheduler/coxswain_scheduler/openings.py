@@ -3,31 +3,92 @@
 Of seats of one kind that are ready the best is the one where a prompt disturbs least, and of those that are not yet,
 the one that is ready first. So each kind has two sorted lists, and a seat passes from the second into the first when
 its time comes. What holds the prompt is found by its prefix; these are the seats to compare that with.
+
+A seat that is taken out stays in its list, marked, until somebody comes by or half of the list is marked: to find it
+there would cost a dispatch more than all else that is done here.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import insort
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 Seat = TypeVar("Seat")
 
-_READY = 3
+_READY: Final = 3
 """Ready seats of a kind that are compared; of the others, one."""
-_NEXT = 12
+_NEXT: Final = 12
 """Ready seats among which one is looked for that holds what most hold."""
-_Entry = tuple[float, int, float, Seat]
-"""Order, name, toll, seat. Names differ, so nothing behind them is compared."""
+_SLACK: Final = 16
+"""Marked seats that are left in any list."""
+
+
+class _Entry(Generic[Seat]):
+    """A seat in one of the lists."""
+
+    __slots__ = ("name", "order", "place", "seat", "there", "toll")
+
+    def __init__(self, place: _Sorted[Seat], order: float, name: int, toll: float, seat: Seat) -> None:
+        self.place = place
+        """The list that it is in."""
+        self.there = True
+        """Whether it counts; else it was taken out."""
+        self.order = order
+        """What the list is sorted by."""
+        self.name = name
+        self.toll = toll
+        self.seat = seat
+
+    def __lt__(self, other: _Entry[Seat]) -> bool:
+        """The list ends with the first: there it costs nothing to take one out."""
+        if self.order != other.order:
+            return self.order > other.order
+        return self.name > other.name
+
+
+class _Sorted(Generic[Seat]):
+    """Entries, the last one first; some do not count any more."""
+
+    __slots__ = ("entries", "gone")
+
+    def __init__(self) -> None:
+        self.entries: list[_Entry[Seat]] = []
+        self.gone = 0
+
+    def discard(self, entry: _Entry[Seat]) -> None:
+        """It does not count any more."""
+        entry.there = False
+        self.gone += 1
+        if 2 * self.gone > len(self.entries) + _SLACK:
+            self.entries = [each for each in self.entries if each.there]
+            self.gone = 0
+
+    def first(self, start: int, end: int) -> list[_Entry[Seat]]:
+        """Of those that count, in order, from one place up to another."""
+        entries, found, place = self.entries, [], len(self.entries)
+        while end > 0 and place > 0:
+            place -= 1
+            entry = entries[place]
+            if not entry.there:
+                del entries[place]
+                self.gone -= 1
+                continue
+            end -= 1
+            if start > 0:
+                start -= 1
+            else:
+                found.append(entry)
+        return found
 
 
 class _Kind(Generic[Seat]):
     __slots__ = ("later", "ready")
 
     def __init__(self) -> None:
-        self.ready: list[_Entry[Seat]] = []
+        self.ready: _Sorted[Seat] = _Sorted()
         """By toll."""
-        self.later: list[_Entry[Seat]] = []
+        self.later: _Sorted[Seat] = _Sorted()
         """By when they are ready."""
 
 
@@ -36,7 +97,7 @@ class Openings(Generic[Seat]):
 
     def __init__(self) -> None:
         self._kinds: dict[Hashable, _Kind[Seat]] = {}
-        self._entries: dict[int, tuple[_Kind[Seat], _Entry[Seat], bool]] = {}
+        self._entries: dict[int, tuple[_Kind[Seat], _Entry[Seat]]] = {}
         self._waits = 0.0
         self._waiting = 0
 
@@ -51,43 +112,39 @@ class Openings(Generic[Seat]):
             lists = self._kinds[kind] = _Kind()
         self._pass(lists, now)
         if ready_at <= now:
-            self._ready(lists, (toll, name, toll, seat))
-            return
-        entry = (ready_at, name, toll, seat)
-        insort(lists.later, entry)
-        self._entries[name] = (lists, entry, False)
-        self._waits += ready_at
-        self._waiting += 1
+            entry = _Entry(lists.ready, toll, name, toll, seat)
+        else:
+            entry = _Entry(lists.later, ready_at, name, toll, seat)
+            self._waits += ready_at
+            self._waiting += 1
+        self._entries[name] = lists, entry
+        insort(entry.place.entries, entry)
 
     def take(self, name: int) -> None:
         """It is not open any more; nothing where it was not."""
         known = self._entries.pop(name, None)
         if known is None:
             return
-        kind, entry, ready = known
-        if not ready:
-            del kind.later[bisect_left(kind.later, entry)]
-            self._waits -= entry[0]
+        kind, entry = known
+        if entry.place is kind.later:
+            self._waits -= entry.order
             self._waiting -= 1
-        elif kind.ready[0] is entry:  # as it is where a prompt was given to the first
-            del kind.ready[0]
-        else:
-            del kind.ready[bisect_left(kind.ready, entry)]
+        entry.place.discard(entry)
 
     def first(self, now: float) -> list[Seat]:
         """Of each kind, the best of the ready seats and the first of the others."""
         found: list[Seat] = []
         for kind in self._kinds.values():
             self._pass(kind, now)
-            for entry in kind.ready[:_READY]:
-                found.append(entry[3])
-            if kind.later:
-                found.append(kind.later[0][3])
+            for entry in kind.ready.first(0, _READY):
+                found.append(entry.seat)
+            for entry in kind.later.first(0, 1):
+                found.append(entry.seat)
         return found
 
     def next(self) -> list[Seat]:
         """Of each kind, the best ready seats that follow the `first`."""
-        return [entry[3] for kind in self._kinds.values() for entry in kind.ready[_READY:_NEXT]]
+        return [entry.seat for kind in self._kinds.values() for entry in kind.ready.first(_READY, _NEXT)]
 
     def waits(self, now: float) -> float:
         """Seconds until seats are ready, added up."""
@@ -95,13 +152,10 @@ class Openings(Generic[Seat]):
 
     def _pass(self, kind: _Kind[Seat], now: float) -> None:
         """Let those be ready whose time has come."""
-        later = kind.later
-        while later and later[0][0] <= now:
-            ready_at, name, toll, seat = later.pop(0)
-            self._waits -= ready_at
+        later, ready = kind.later, kind.ready
+        while (soon := later.first(0, 1)) and soon[0].order <= now:
+            entry = later.entries.pop()
+            self._waits -= entry.order
             self._waiting -= 1
-            self._ready(kind, (toll, name, toll, seat))
-
-    def _ready(self, kind: _Kind[Seat], entry: _Entry[Seat]) -> None:
-        insort(kind.ready, entry)
-        self._entries[entry[1]] = (kind, entry, True)
+            entry.place, entry.order = ready, entry.toll
+            insort(ready.entries, entry)

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from typing import Final
 
 from coxswain_scheduler.policies.interface import Engine, Request
 
-_HISTORY = 500
-_TOGETHER = 0.4
+_HISTORY: Final = 500
+_TOGETHER: Final = 0.4
 """Share of what all answers are still to get that is planned for: while some grow, others end."""
-_LASTING = 2.0
+_LASTING: Final = 2.0
 """Mean answers after which one counts as long."""
-_SMALL = 8
+_SMALL: Final = 8
 """A prompt that takes no more than this part of an engine's free blocks need not leave what others will need."""
-_GUESS_TOKENS = 256.0
+_GUESS_TOKENS: Final = 256.0
 """An answer, before any has ended."""
 
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar, overload
+from typing import Final, TypeVar, overload
 
 _Default = TypeVar("_Default")
-_SLACK = 1024
+_SLACK: Final = 1024
 """Blocks given up that an engine's list may name before it is written anew."""
 
 
@@ -37,6 +37,8 @@ class PrefixIndex:
     def __init__(self) -> None:
         self._holders: dict[int, int] = {}
         self._held: dict[int, _Held] = {}
+        self._usual = 1
+        """The depth up to which all holders held what was asked for last: a system prompt's, and likely the next's."""
 
     def __len__(self) -> int:
         """Different blocks known."""
@@ -86,33 +88,29 @@ class PrefixIndex:
 
     def levels(self, hashes: Sequence[int]) -> list[tuple[int, int]]:
         """(depth, mask) with falling depth: the engines that hold so many leading blocks and not one more."""
-        get = self._holders.get
-        depth, end, mask = 0, len(hashes), 0
-        while depth < end:
-            middle = (depth + end + 1) >> 1
-            found = get(hashes[middle - 1])
-            if found is None:
-                end = middle - 1
-            else:
-                depth, mask = middle, found
-        if not depth:
+        widest = self._holders.get(hashes[0], 0) if hashes else 0
+        if not widest:
             return []
-        levels, seen, widest = [(depth, mask)], mask, get(hashes[0], 0)
+        depth, mask = self._deepest(hashes, len(hashes), widest, unlike=0)
+        levels, seen = [(depth, mask)], mask
         while mask != widest:
-            depth, mask = self._next(hashes, depth - 1, mask, widest)
+            depth, mask = self._deepest(hashes, depth - 1, widest, unlike=mask)
             if new := mask & ~seen:
                 levels.append((depth, new))
                 seen |= new
+        self._usual = depth
         return levels
 
-    def _next(self, hashes: Sequence[int], end: int, mask: int, widest: int) -> tuple[int, int]:
-        """The greatest depth up to `end` that others than `mask` hold, and who; `widest` hold the first block."""
-        get, depth, others = self._holders.get, 1, widest
+    def _deepest(self, hashes: Sequence[int], end: int, widest: int, *, unlike: int) -> tuple[int, int]:
+        """The greatest depth up to `end` that others than `unlike` hold, and who; `widest` hold the first block."""
+        holders, depth, others, middle = self._holders, 1, widest, self._usual
         while depth < end:
-            middle = (depth + end + 1) >> 1
-            found = get(hashes[middle - 1], 0)
-            if found != mask:
+            if not depth < middle <= end:
+                middle = (depth + end + 1) >> 1
+            found = holders.get(hashes[middle - 1], 0)
+            if found != unlike:
                 depth, others = middle, found
+                middle = depth + 1 if depth == self._usual else 0
             else:
                 end = middle - 1
         return depth, others
@@ -159,10 +157,10 @@ class Holders(Mapping[int, int]):
 
     def __init__(
         self,
-        levels: Sequence[tuple[int, int]],
+        levels: list[tuple[int, int]],
         *,
-        seats: Mapping[int, int] | None = None,
-        engines: Mapping[int, int] | None = None,
+        seats: dict[int, int] | None = None,
+        engines: dict[int, int] | None = None,
     ) -> None:
         """`levels`: (tokens, mask) with falling tokens; no engine is in two. `seats`: bits by engine, of all that
         count, and `engines` the other way round; None where engines are named by their bits."""
@@ -184,6 +182,16 @@ class Holders(Mapping[int, int]):
                 if mask >> seat & 1:
                     return tokens
         return default
+
+    def held(self, engine: int) -> int:
+        """Tokens that it holds, none included."""
+        seats = self._seats
+        seat = engine if seats is None else seats.get(engine, -1)
+        if seat >= 0:
+            for tokens, mask in self._levels:
+                if mask >> seat & 1:
+                    return tokens
+        return 0
 
     def __getitem__(self, engine: int) -> int:
         tokens = self.get(engine)

@@ -17,13 +17,14 @@ from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
+from typing import Final
 
 from coxswain_scheduler.policies.interface import Request
 
-CLASSES = 5
-_HISTORY = 1000
+CLASSES: Final = 5
+_HISTORY: Final = 1000
 """Prompts after which a length is forgotten."""
-_DECAY = 0.999
+_DECAY: Final = 0.999
 """By which what was offered and refused in a class fades with each request."""
 
 

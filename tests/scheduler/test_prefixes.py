@@ -1,6 +1,7 @@
 """Who holds how much of a prompt, now and soon."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,7 +102,7 @@ def test_an_engine_that_stores_and_evicts_for_ever_takes_no_more_room() -> None:
 
 
 class TestHolders:
-    LEVELS = ((192, 0b1000), (64, 0b0101))
+    LEVELS: ClassVar = [(192, 0b1000), (64, 0b0101)]
 
     def test_those_that_hold_most_come_first(self) -> None:
         holders = Holders(self.LEVELS)

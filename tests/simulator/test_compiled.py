@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from coxswain_scheduler.compiled import PACKAGE, place
+from coxswain_scheduler.compiled import BUSY, FOLDER, place
 
 ROOT = Path(__file__).parents[2]
 REPLAY = """
@@ -42,8 +42,9 @@ def test_it_runs_compiled_unless_it_is_told_not_to() -> None:
 
 
 def test_where_a_source_is_another_all_are_interpreted(tmp_path: Path) -> None:
-    shutil.copytree(PACKAGE, tmp_path / PACKAGE.name)
+    for package in BUSY:
+        shutil.copytree(FOLDER / package, tmp_path / package)
     assert said(FORM, PYTHONPATH=str(tmp_path)) == "False\n", "it is the content that counts"
-    with (tmp_path / PACKAGE.name / "batching" / "pool.py").open("a") as source:
+    with (tmp_path / "coxswain_scheduler" / "batching" / "pool.py").open("a") as source:
         source.write("\n")
     assert said(FORM, PYTHONPATH=str(tmp_path)) == "True\n"

@@ -10,8 +10,9 @@ import sys
 from array import array
 from collections.abc import Sequence as Tokens
 from hashlib import blake2b
+from typing import Final
 
-ROOT = 0
+ROOT: Final = 0
 """Parent of a sequence's first block."""
 
 _SWAP = sys.byteorder == "big"

@@ -9,21 +9,23 @@ can be placed before the first step has run.
 
 from __future__ import annotations
 
+from typing import Final
+
 from coxswain_protocol.messages import StepEvent
 from coxswain_scheduler.costs.timing import Timing, Work
 
-_SIZE = 5
-_DECAY = 0.998
+_SIZE: Final = 5
+_DECAY: Final = 0.998
 """Weight of a step against the next one's: half is forgotten after about 350 steps."""
-_PRIOR_WEIGHT = 0.1
+_PRIOR_WEIGHT: Final = 0.1
 """The start counts like so much of a step for each constant: enough to hold those that the steps say nothing about."""
 _USUAL = (1.0, 128.0, 8.0, 4096.0)
 """A usual step: brings constants of very different size to one scale."""
 _GUESS = (0.8, 1.0, 0.2, 0.2)
 """Shares of the floor that a usual step's parts take, where nothing is known."""
-_REFIT_AFTER = 16
-_SWEEPS = 12
-_LEAST_SECONDS = 1e-6
+_REFIT_AFTER: Final = 16
+_SWEEPS: Final = 12
+_LEAST_SECONDS: Final = 1e-6
 """A step takes that much whatever was learnt."""
 
 

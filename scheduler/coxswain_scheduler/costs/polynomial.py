@@ -12,12 +12,13 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from coxswain_scheduler.costs.timing import Work
 
-_FLOOR = 0.001
+_FLOOR: Final = 0.001
 """Seconds that a decode term takes at least."""
-_NEWTON_ROUNDS = 4
+_NEWTON_ROUNDS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)

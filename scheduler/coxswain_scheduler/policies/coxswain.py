@@ -16,6 +16,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from coxswain_scheduler.demand import Demand
 from coxswain_scheduler.packing import Packing
 from coxswain_scheduler.policies.interface import Cluster, Engine, Request
@@ -23,7 +25,7 @@ from coxswain_scheduler.prefilling import Choosing, Seat, Seats
 from coxswain_scheduler.queueing import Job
 from coxswain_scheduler.steering import Decodes, Prompts, Roles
 
-_STEP_SHARE = 0.97
+_STEP_SHARE: Final = 0.97
 """Of the inter-token objective: what a planned decode step may take."""
 
 

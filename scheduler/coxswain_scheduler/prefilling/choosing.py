@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from math import inf
 from operator import itemgetter
+from typing import Final
 
 from coxswain_scheduler.policies.interface import Cluster
 from coxswain_scheduler.prefilling.choice import Choice
@@ -16,9 +17,10 @@ from coxswain_scheduler.prefilling.seats import Seats
 from coxswain_scheduler.prefixes import Holders
 from coxswain_scheduler.queueing import Job
 
-_LATE = 10.0
+_LATE: Final = 10.0
 """Seconds that being late costs, on top of how late."""
-_DEEPEST, _HOLDERS = 4, 16
+_DEEPEST: Final = 4
+_HOLDERS: Final = 16
 """Of many seats: so many of those that hold most, found among as many holders, and some that are or will be ready."""
 _COST = itemgetter(5)
 
@@ -94,7 +96,7 @@ class Choosing:
         would cost less there. Where there are few seats it is found out by choosing."""
         if not self._seats.many or job.awaits is None or job.awaits is seat:
             return True
-        cached = job.hits.get(seat.id, 0)
+        cached = _held(job.hits, seat.id)
         seconds, tolls = self._seats.durations.seconds(seat, job.tokens - cached, cached), self._seats.tolls
         cost = seconds + tolls.toll(seat, seconds, urgent=job.request.priority > 0)
         return cost + tolls.wear(seat, seconds) < job.cost
@@ -114,8 +116,8 @@ class Choosing:
 
     def _all(self, job: Job) -> list[tuple[Seat, int]]:
         """Every open seat, and the tokens that it holds."""
-        held = job.hits.get
-        return [(seat, held(key, 0)) for key, seat in self._seats.open.items()]
+        hits = job.hits
+        return [(seat, _held(hits, key)) for key, seat in self._seats.open.items()]
 
     def _least(self, tokens: int, held: Iterable[tuple[int, int]]) -> float:
         """Seconds of a prefill where that takes least."""
@@ -131,7 +133,7 @@ class Choosing:
     def _short_list(self, job: Job, now: float) -> list[tuple[Seat, int]]:
         """Of many: those that are or will be ready and those that hold most, with what they hold."""
         seats, hits = self._seats, job.hits
-        looks = [(seat, hits.get(seat.id, 0)) for seat in seats.openings.first(now)]
+        looks = [(seat, _held(hits, seat.id)) for seat in seats.openings.first(now)]
         over = self._ready_holder(hits, looks) if looks and seats.durations.alike else -1
         left = _DEEPEST
         for engine, cached in _most(hits, _DEEPEST if len(seats.open) == len(seats.all) else _HOLDERS, over):
@@ -149,11 +151,16 @@ class Choosing:
         if first >= common or any(cached >= common for _, cached in looks):
             return max(first, common)
         for seat in self._seats.openings.next():
-            cached = hits.get(seat.id, 0)
+            cached = _held(hits, seat.id)
             if cached >= common:
                 looks.append((seat, cached))
                 return common
         return first
+
+
+def _held(hits: Mapping[int, int], engine: int) -> int:
+    """Tokens that it holds."""
+    return hits.held(engine) if isinstance(hits, Holders) else hits.get(engine, 0)
 
 
 def _most(hits: Mapping[int, int], count: int, over: int = -1) -> list[tuple[int, int]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from coxswain_scheduler.prefilling.seat import Seat
 from coxswain_scheduler.queueing import Job
 
-_OF_SEATS = 8
+_OF_SEATS: Final = 8
 """Of so many engines one at most is kept, though always one: kept room is idle."""
 
 

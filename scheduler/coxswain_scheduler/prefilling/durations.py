@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from coxswain_scheduler.costs.timing import Timing, Work
 from coxswain_scheduler.policies.interface import Engine
 from coxswain_scheduler.prefilling.seat import Seat
 
-GRAIN_BITS, START_BITS = 6, 12
+GRAIN_BITS: Final = 6
+START_BITS: Final = 12
 """Prompts whose uncached lengths differ by less than 64 tokens, and cached ones by 4,096, count as equal."""
 _PROBES = ((256, 0), (4096, 0), (4096, 60_000))
-_DRIFT = 0.005
+_DRIFT: Final = 0.005
 """Share by which what a cost model says of such prefills (tokens, and cached ones before) may change before what it
 said of others is forgotten."""
 

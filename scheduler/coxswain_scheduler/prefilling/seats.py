@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import Final
 
 from coxswain_scheduler.openings import Openings
 from coxswain_scheduler.policies.interface import Cluster, Engine
@@ -11,7 +12,7 @@ from coxswain_scheduler.prefilling.seat import Seat
 from coxswain_scheduler.prefilling.stalls import Stalls
 from coxswain_scheduler.prefilling.tolls import Tolls
 
-FEW = 24
+FEW: Final = 24
 """Seats up to which each is looked at."""
 
 
@@ -27,8 +28,8 @@ class Seats:
         stall: float,
         pace: float,
         spare: Callable[[Engine], int],
-        urgent: Mapping[int, int],
-        lasting: Mapping[int, int],
+        urgent: dict[int, int],
+        lasting: dict[int, int],
         few: int = FEW,
     ) -> None:
         """See `Coxswain` for the constants. `spare`: blocks that an engine's decodes will not need; `urgent`: how many

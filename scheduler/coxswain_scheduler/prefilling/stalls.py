@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
+from typing import Final
 
 from coxswain_scheduler.policies.interface import Engine
 from coxswain_scheduler.prefilling.seat import Seat
 
-FULL_SECONDS = 1.0
+FULL_SECONDS: Final = 1.0
 """After which an engine without room, or without time to spare, is taken to have some."""
-_LEAST_EARNED = 1e-3
+_LEAST_EARNED: Final = 1e-3
 
 
 class Stalls:

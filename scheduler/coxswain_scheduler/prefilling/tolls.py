@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Final
 
 from coxswain_scheduler.prefilling.seat import Seat
 
-_DISTURBANCE = 0.1
+_DISTURBANCE: Final = 0.1
 """What stalling another request for a second costs, in seconds of prefill."""
-_DELAY = 0.15
+_DELAY: Final = 0.15
 """The same for a long answer, on top."""
-_SPREAD, _HASTE = 5.0, 100.0
+_SPREAD: Final = 5.0
+_HASTE: Final = 100.0
 """What a slower decode step costs, in steps; for a high priority."""
-_FULLNESS = 0.3
+_FULLNESS: Final = 0.3
 """What a full KV memory costs, in seconds of prefill: those in it are soon preempted."""
-_GATHERED = 0.5
+_GATHERED: Final = 0.5
 """What it saves one of a high priority to decode beside another: the fewer engines others keep clear of, the better."""
-_CROWDING = 0.5
+_CROWDING: Final = 0.5
 """What it costs to decode beside a request of a high priority, for others, in seconds of prefill."""
-_WEAR = 0.25
+_WEAR: Final = 0.25
 """What computing a prompt costs, in its own seconds, where twice as much is computed as elsewhere: the cache of such an
 engine forgets twice as soon, so what it evicts is twice as young."""
-_USUAL = 0.4
+_USUAL: Final = 0.4
 """Seconds of a prefill by which seats are listed: what they cost another."""
-_RENORMALISE = 1e100
+_RENORMALISE: Final = 1e100
 
 
 class Tolls:
     """What seats cost, in seconds of prefill."""
 
-    def __init__(self, *, patience: float, urgent: Mapping[int, int], lasting: Mapping[int, int]) -> None:
+    def __init__(self, *, patience: float, urgent: dict[int, int], lasting: dict[int, int]) -> None:
         """`urgent`: how many requests of a high priority decode on each engine, as of now; `lasting`: how many long
         answers."""
         self._patience = patience

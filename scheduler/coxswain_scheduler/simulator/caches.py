@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence as Items
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from coxswain_scheduler.prefixes import Holders, PrefixIndex
 from coxswain_scheduler.simulator.request import SimRequest
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from coxswain_scheduler.simulator.engine import SimEngine
     from coxswain_scheduler.simulator.simulation import Simulation
 
-_FEW = 32
+_FEW: Final = 32
 """Engines up to which each is asked, if what it has to tell takes no time."""
 _held = itemgetter(1)
 

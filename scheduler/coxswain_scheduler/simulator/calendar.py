@@ -10,14 +10,14 @@ import math
 from collections.abc import Callable
 from heapq import heappop, heappush, heapreplace
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from coxswain_scheduler.simulator.engine import SimEngine
 
 _HAPPENS = 1 << 62
 """The turn of what is no end of a step."""
-QUIET_SECONDS = 3600.0
+QUIET_SECONDS: Final = 3600.0
 """Virtual time for which nothing but ticks may happen before the run is given up."""
 
 

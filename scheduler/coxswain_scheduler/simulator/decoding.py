@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 from itertools import count
+from typing import Final
 
 from coxswain_scheduler.simulator.gaps import Gaps
 from coxswain_scheduler.simulator.request import SimRequest, SimSequence
 
 _ORDER = count()
-_SLACK = 64
+_SLACK: Final = 64
 """Outdated entries that the list of ends may have, however short it is."""
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
-_RATIO = 1.01
+_RATIO: Final = 1.01
 _LOG_RATIO = math.log(_RATIO)
 
 

@@ -7,7 +7,7 @@ the target has no blocks for it, or when either engine dies; the request then go
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from coxswain_scheduler.simulator.request import SimRequest, SimSequence
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from coxswain_scheduler.simulator.engine import SimEngine
     from coxswain_scheduler.simulator.simulation import Simulation
 
-MAX_STAGES = 3
-LAST_STAGE_BLOCKS = 16
+MAX_STAGES: Final = 3
+LAST_STAGE_BLOCKS: Final = 16
 
 
 class Migration:

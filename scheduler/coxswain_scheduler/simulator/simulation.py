@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import cast
+from typing import Final, cast
 
 from coxswain_scheduler.policies.interface import Cluster, Policy
 from coxswain_scheduler.simulator.arrivals import Arrivals, requests_of
@@ -22,7 +22,7 @@ from coxswain_scheduler.simulator.results import Result
 from coxswain_scheduler.simulator.setup import EngineSpec, Setup
 from coxswain_scheduler.simulator.trace import Trace
 
-_SAMPLE_SECONDS = 1.0
+_SAMPLE_SECONDS: Final = 1.0
 
 
 class Simulation:

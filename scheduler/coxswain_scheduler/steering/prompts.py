@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Final
 
 from coxswain_scheduler.demand import Demand
 from coxswain_scheduler.packing import Packing
@@ -11,11 +12,11 @@ from coxswain_scheduler.prefilling import Choosing, Seat, Seats
 from coxswain_scheduler.queueing import BatchWork, DeadlineQueue, Job, LengthClasses
 from coxswain_scheduler.steering.roles import Roles
 
-_STALE_SECONDS = 0.3
+_STALE_SECONDS: Final = 0.3
 """After which it is asked again what the engines hold of a waiting prompt."""
-_AHEAD_SECONDS = 1e6
+_AHEAD_SECONDS: Final = 1e6
 """By how much a priority goes ahead of the one below it where an engine must preempt."""
-_AT_ONCE = 64
+_AT_ONCE: Final = 64
 """Waiting prompts that are offered to all of many engines, at every tick."""
 
 

@@ -6,12 +6,14 @@ sent sooner than it is computed anew.
 
 from __future__ import annotations
 
+from typing import Final
+
 from coxswain_scheduler.demand import Demand
 from coxswain_scheduler.packing import Packing
 from coxswain_scheduler.policies.interface import Cluster
 from coxswain_scheduler.prefilling import Seat, Seats
 
-TYPICAL_PROMPT = 4096
+TYPICAL_PROMPT: Final = 4096
 """Tokens of a prompt by which computing KV is compared with sending it."""
 _STALL = (0.8, 1.0)
 """Inter-token objectives that a prefill takes: below, the two go together, for where prompts are short, decodes hardly
