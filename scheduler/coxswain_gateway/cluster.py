@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from itertools import count
-from typing import Final, NoReturn
+from typing import Final
 
 from coxswain_gateway.engines import LiveEngine, LiveRequest, Now
+from coxswain_gateway.fixed import Fixed
 from coxswain_gateway.generation import Generation
 from coxswain_gateway.members import Member
 from coxswain_gateway.roster import Hashes, Roster
@@ -25,18 +26,12 @@ LONGEST_IDLE_SECONDS: Final = 0.5
 """A request that has waited for longer goes to an engine that idles: what the policy waits for is late, or hangs."""
 
 
-class LiveCluster:
+class LiveCluster(Fixed):
     """Implements `policies.interface.Cluster`.
 
     `submit` sends a generation to a member, `refuse` ends it with a 429, and `review` looks anew where those that wait
     may go.
     """
-
-    kv_bytes_per_token = 0
-    link_bytes_per_second = 0.0
-    """Engines cannot hand KV to each other: a request decodes where it was prefilled."""
-    can_pause = False
-    """What an engine was given it computes: batch work is held back before it is sent, not after."""
 
     def __init__(
         self,
@@ -204,33 +199,6 @@ class LiveCluster:
         request.generation.request = None
         self._refuse(request.generation, reason)
 
-    def take_back(self, request: Request) -> None:
-        self._cannot("withdraw a request from an engine")
-
-    def place(self, request: Request, engine: int) -> None:
-        self._cannot("hand KV over")
-
-    def move(self, request: Request, engine: int) -> None:
-        self._cannot("migrate a request live")
-
-    def pause(self, request: Request) -> None:
-        self._cannot("pause a request")
-
-    def resume(self, request: Request) -> None:
-        self._cannot("resume a request")
-
-    def limit(self, engine: int, *, step_tokens: int) -> None:
-        self._cannot("change the size of a step")
-
-    def start(self, accelerator: str | None = None) -> None:
-        self._cannot("start an engine")
-
-    def cancel(self) -> bool:
-        self._cannot("start an engine")
-
-    def stop(self, engine: int) -> None:
-        self._cannot("stop an engine")
-
     # Parts
 
     def _waiting(
@@ -288,10 +256,6 @@ class LiveCluster:
             where = {"request_id": request.generation.log.id, "replica": engine.member.replica}
             log.debug("dispatched: %s", self.policy.explain(request), extra=where)
         self._submit(request.generation, engine.member)
-
-    @staticmethod
-    def _cannot(what: str) -> NoReturn:
-        raise NotImplementedError(f"engines cannot {what}")
 
 
 def _live(request: Request) -> LiveRequest:

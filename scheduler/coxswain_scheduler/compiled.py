@@ -21,7 +21,7 @@ BUSY = {
         *("batching/*.py", "prefilling/*.py", "steering/*.py", "policies/coxswain.py", "policies/interface.py"),
         *("costs/decode_line.py", "costs/fitted.py", "costs/polynomial.py", "costs/timing.py", "simulator/*.py"),
     ),
-    "coxswain_gateway": ("cluster.py", "engines.py", "roster.py"),
+    "coxswain_gateway": ("cluster.py", "engines.py", "fixed.py", "roster.py"),
 }
 PLAIN = {"__init__.py", "integrity.py", "results.py", "setup.py", "trace.py"}
 """Packages, records and what tests alone use: nothing is gained by compiling them."""
