@@ -1,4 +1,4 @@
-"""What a policy may do in a simulation and not at a gateway: requests stay where they were sent, engines as they are."""
+"""What a policy may do in a simulation, not at a gateway: requests stay where they were sent, engines as they are."""
 
 from __future__ import annotations
 
