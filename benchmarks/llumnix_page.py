@@ -6,17 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from statistics import fmean, median
 
-from benchmarks.llumnix_runs import (
-    BASELINE,
-    DESCRIBED,
-    HIGHEST,
-    INFORMED,
-    OURS,
-    PRIORITY_RATE,
-    THEIRS,
-    Figures,
-    Run,
-)
+from benchmarks.llumnix_runs import BASELINE, DESCRIBED, HIGHEST, INFORMED, OURS, THEIRS, Figures, Run
 from benchmarks.rows import hardware
 
 PAPER: Mapping[str, float] = {
@@ -117,8 +107,8 @@ def _ahead(name: str, mine: float, other: float) -> str:
 def priorities(found: Mapping[Run, Figures]) -> list[str]:
     """How high priorities and the others fare beside a run of the same requests without priorities."""
     lines = [
-        "| CV | high, s | ignored, s | better | at most | others, s | ignored, s | worse | both halves |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|---|",
+        "| rate | CV | high, s | ignored, s | better | at most | others, s | ignored, s | worse | both halves |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for run, after in found.items():
         if run.high and not run.ignored:
@@ -126,7 +116,7 @@ def priorities(found: Mapping[Run, Figures]) -> list[str]:
             better, worse = before["high"] / after["high"], after["others"] / before["others"] - 1.0
             both = "yes" if better >= 1.5 and worse <= 0.045 else "**no**"
             lines.append(
-                f"| {run.variation:g} | {after['high']:.2f} | {before['high']:.2f} | ×{better:.2f}"
+                f"| {run.rate:g}/s | {run.variation:g} | {after['high']:.2f} | {before['high']:.2f} | ×{better:.2f}"
                 f" | ×{before['high'] / after['high alone']:.2f} | {after['others']:.2f} | {before['others']:.2f}"
                 f" | {worse:+.1%} | {both} |"
             )
@@ -164,7 +154,7 @@ def page(found: Mapping[Run, Figures], command: str, seeds: Sequence[int]) -> st
             *ours(found),
             "## Priorities",
             "",
-            f"128-128, gamma arrivals at {PRIORITY_RATE:g}/s, a tenth high, mean end-to-end seconds under Coxswain,"
+            "128-128, gamma arrivals, a tenth high, mean end-to-end seconds under Coxswain,"
             " beside the same requests with priorities ignored. At most: what could be gained were each high request"
             " alone on an engine. The bar is ×1.5, and the others no more than 4.5 % worse.",
             "",

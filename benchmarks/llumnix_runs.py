@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -39,7 +40,7 @@ RATES: Mapping[str, Sequence[float]] = {
 """The artifact's, of which the shares of the last are taken."""
 THRESHOLDS: Mapping[str, int] = {"256_256": 10, "128_512": 10}
 """Steps below which the artifact migrates, where they are not 3."""
-PRIORITY_RATE, PRIORITY_VARIATIONS, HIGH = 56.0, (2.0, 4.0, 6.0, 8.0), 0.1
+PRIORITY_RATES, PRIORITY_VARIATIONS, HIGH = (44.0, 56.0, 60.0, 66.0), (2.0, 4.0, 6.0, 8.0), 0.1
 Figures = dict[str, float]
 
 
@@ -133,8 +134,8 @@ def alone_seconds(prompt: int, output: int) -> float:
 def runs(requests: int, seeds: Sequence[int], every: int) -> list[Run]:
     """All that are wanted, the long ones first."""
     wanted: dict[Run, None] = {}
-    for variation in PRIORITY_VARIATIONS:
-        high = Run(OURS, "128_128", PRIORITY_RATE, int(variation), requests, variation, HIGH)
+    for rate, variation in product(PRIORITY_RATES, PRIORITY_VARIATIONS):
+        high = Run(OURS, "128_128", rate, int(variation), requests, variation, HIGH)
         wanted |= {high: None, high._replace(ignored=True): None}
     for lengths, highest in HIGHEST.items():
         compared = (OURS, THEIRS, INFORMED)

@@ -2,8 +2,8 @@
 
 An engine whose KV is soon used up would preempt: `Pairing` finds who is to go, and where; and so it does for prompts
 that find room nowhere, though the fleet has it. And as a step takes longer the more it decodes, long answers are
-evened out, one at a time: from the engine of the slowest step to that of the fastest. Where a high priority decodes,
-the others leave it headroom (Llumnix, OSDI'24), and those who are in it go.
+evened out, one at a time: from the engine of the slowest step to that of the fastest. High priorities go to their
+`hosting`, and the others away from there.
 
 What was told to move is kept in mind until it has arrived: an engine that gives room away is not asked for more than it
 needs, and one that takes somebody in is not taken for as empty as it reports.
@@ -12,7 +12,7 @@ needs, and one that takes somebody in is not taken for as empty as it reports.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from coxswain_scheduler.migration import Movable, Pairing, Worker, Workers
@@ -25,8 +25,8 @@ _SLOWER: Final = 1.1
 """How many times the fastest step the slowest takes before anybody moves for it."""
 _SETTLED_TOKENS: Final = 200
 """An answer that has got this far is taken to last long enough for a move to be worth its while."""
-_SLACK: Final = 0.25
-"""Share of the fleet's KV that is free where others leave headroom: with less, they would wait for it too long."""
+_STAYING_TOKENS: Final = 50
+"""The same, where it is to leave a host."""
 _GIVEN_UP_SECONDS: Final = 3.0
 """A migration that has not ended by then was refused or abandoned."""
 
@@ -53,7 +53,6 @@ class Balancing:
         self._under_way: dict[int, UnderWay] = {}
         """By request."""
         self._free = FreeBlocks()
-        self._slack = True
 
     def moves(self, token_seconds: Mapping[int, float], wanted: Mapping[int, int]) -> Moves:
         """What should move now.
@@ -65,12 +64,12 @@ class Balancing:
             return []
         self._forget_ended()
         busy = self._busy(wanted)
-        free, total = sum(map(self._free.now, engines)), sum(engine.total_blocks for engine in engines)
-        self._slack = free > _SLACK * total
+        for engine in engines:
+            self._free.now(engine)  # tokens decoded count from a report on, not from when somebody asks
         found: Moves = []
         if wanted or any(map(self._runs_out, engines)):
             found += self._pair(engines, token_seconds, wanted, busy)
-        for find in (self._vacate, self._even_out):
+        for find in (self._gather, self._vacate, self._even_out):
             busy.update(target.id for _, target in found)
             busy.update(request.engine for request, _ in found)
             found += find([engine for engine in engines if engine.id not in busy])
@@ -112,7 +111,7 @@ class Balancing:
             _worker(
                 engine,
                 token_seconds[engine.id],
-                free=self._free.now(engine) + leaving[engine.id] - self._headroom(engine),
+                free=self._free.now(engine) + leaving[engine.id],
                 wanted=wanted.get(engine.id, 0),
                 busy=engine.id in busy,
             )
@@ -131,21 +130,24 @@ class Balancing:
         return found
 
     def _movable(self, engine: Engine) -> Sequence[Movable]:
-        settled = self._settled(engine, 1)
-        movable = [Movable(request=each.id, tokens=_tokens(each), priority=each.priority) for each in settled]
+        movable = [Movable(request=one.id, tokens=_tokens(one), priority=one.priority) for one in self._ready(engine)]
         return sorted(movable, key=lambda one: (one.priority, one.tokens))
 
-    def _settled(self, engine: Engine, tokens: int) -> list[Request]:
-        """Requests that decode there and can move, of so many tokens or more."""
+    def _ready(self, engine: Engine) -> list[Request]:
+        """Requests that decode there and can move."""
         return [
             one
             for one in self._packing.decoding[engine.id].values()
-            if one.engine == engine.id and one.emitted >= tokens and one.priority <= 0 and one.id not in self._under_way
+            if one.engine == engine.id and one.emitted > 0 and one.id not in self._under_way
         ]
+
+    def _settled(self, engine: Engine, tokens: int) -> list[Request]:
+        """Those of no high priority, of so many tokens or more."""
+        return [one for one in self._ready(engine) if one.priority <= 0 and one.emitted >= tokens]
 
     def _even_out(self, engines: Sequence[Engine]) -> Moves:
         """One long answer, from the slowest steps to the fastest."""
-        steps = {engine.id: _step(engine) for engine in engines if not self._packing.urgent[engine.id]}
+        steps = {engine.id: _step(engine) for engine in engines if engine.id not in self._packing.hosts.engines}
         if len(steps) < 2:
             return []
         slow = self._cluster.engines[max(steps, key=steps.__getitem__)]
@@ -153,33 +155,47 @@ class Balancing:
         if steps[slow.id] < _SLOWER * steps[fast.id]:
             return []
         best, least = None, steps[slow.id]
-        for request in self._fitting(slow, fast, _SETTLED_TOKENS):
+        for request in self._fitting(self._settled(slow, _SETTLED_TOKENS), fast):
             tokens = _tokens(request)
             worse = max(_step(slow, -1, -tokens), _step(fast, 1, tokens))
             if worse < least:
                 best, least = request, worse
         return [(best, fast)] if best is not None else []
 
-    def _vacate(self, engines: Sequence[Engine]) -> Moves:
-        """The longest of those who are in the headroom of a high priority, one from each such engine."""
-        calm = [engine for engine in engines if not self._packing.urgent[engine.id]]
-        calm.sort(key=_step, reverse=True)
+    def _gather(self, engines: Sequence[Engine]) -> Moves:
+        """The longest of the high priorities that decode elsewhere, from each such engine, to a host of its own."""
+        names = self._packing.hosts.engines
+        hosts = sorted((one for one in engines if one.id in names), key=_step)
         found: Moves = []
-        for engine in engines:
-            if not calm or self._headroom(engine) <= self._free.now(engine):
+        for source in engines:
+            if not hosts or source.id in names or not self._packing.hosts.high(source.id):
                 continue
-            longest = max(self._fitting(engine, calm[-1], 1), key=_tokens, default=None)
+            strays = [one for one in self._ready(source) if one.priority > 0]
+            longest = max(self._fitting(strays, hosts[0]), key=_tokens, default=None)
+            if longest is not None:
+                found.append((longest, hosts.pop(0)))
+        return found
+
+    def _vacate(self, engines: Sequence[Engine]) -> Moves:
+        """The longest of the others from each host, and from each engine that holds all it can; each to an engine of
+        its own that is no host, those of the fastest steps first."""
+        hosts = self._packing.hosts.engines
+        calm = sorted((one for one in engines if one.id not in hosts), key=_step, reverse=True)
+        found: Moves = []
+        for source in engines:
+            host = source.id in hosts
+            if not calm or not (host or self._free.now(source) < 0):
+                continue
+            settled = self._settled(source, _STAYING_TOKENS if host else 1)
+            longest = max(self._fitting(settled, calm[-1]), key=_tokens, default=None)
             if longest is not None:
                 found.append((longest, calm.pop()))
         return found
 
-    def _headroom(self, engine: Engine) -> int:
-        return self._packing.headroom(engine) if self._slack else 0
-
-    def _fitting(self, source: Engine, target: Engine, tokens: int) -> list[Request]:
-        """Of those that have so many tokens or more, whoever takes no more than half of what is free there."""
+    def _fitting(self, requests: Iterable[Request], target: Engine) -> list[Request]:
+        """Those that take no more than half of what is free there."""
         room = self._free.now(target) * target.block_size // 2
-        return [one for one in self._settled(source, tokens) if _tokens(one) <= room]
+        return [one for one in requests if _tokens(one) <= room]
 
     def _runs_out(self, engine: Engine) -> bool:
         running, free = engine.running, self._free.now(engine)

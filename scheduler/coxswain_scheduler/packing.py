@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
+from coxswain_scheduler.hosting import Hosts
 from coxswain_scheduler.policies.interface import Engine, Request
 
 _HISTORY: Final = 500
@@ -87,29 +88,30 @@ class Packing:
         self.lasting: dict[int, int] = {}
         """By engine: answers that were long at the last look. They are likely to become longer still, so of all
         requests they suffer most from slow steps."""
-        self.urgent: dict[int, int] = {}
-        """By engine: requests of a priority above the usual."""
+        self.hosts = Hosts()
+        """Where high priorities decode."""
 
     def add(self, engine: int) -> None:
         """An engine to place on."""
         self.decoding[engine] = {}
-        self.urgent[engine] = self.lasting[engine] = 0
+        self.lasting[engine] = 0
 
     def drop(self, engine: int) -> None:
         """It is gone."""
+        self.hosts.drop(engine)
         for name in self.decoding.pop(engine, {}):
             self.paused.pop(name, None)
 
     def placed(self, request: Request, engine: int) -> None:
         """The request decodes there from now on."""
         self.decoding[engine][request.id] = request
-        self.urgent[engine] += request.priority > 0
+        self.hosts.placed(request, engine)
 
     def left(self, request: Request, engine: int) -> bool:
         """It has ended there, or gone elsewhere; False when it was not there."""
         if self.decoding.get(engine, {}).pop(request.id, None) is None:
             return False
-        self.urgent[engine] -= request.priority > 0
+        self.hosts.left(request, engine)
         self.paused.pop(request.id, None)
         return True
 
@@ -133,7 +135,7 @@ class Packing:
             return -1
         growth = int((count + 1) * self.answers.remaining * _TOGETHER) // engine.block_size + 1
         held = engine.total_blocks - engine.free_blocks + engine.waiting_blocks - beside + blocks
-        share = self._full if priority > 0 or not self.urgent[engine.id] else self._full - self._reserved
+        share = self._full if priority > 0 or not self.hosts.high(engine.id) else self._full - self._reserved
         left = int(share * engine.total_blocks) - held - growth
         if left < 0:
             return left
@@ -146,10 +148,6 @@ class Packing:
         free = self._free.now(engine) - engine.waiting_blocks
         growth = (engine.running + 1) * steps // engine.block_size
         return max(free - growth, free // _SMALL)
-
-    def headroom(self, engine: Engine) -> int:
-        """Blocks that others leave free where high priorities decode, so that these decode fast."""
-        return int(self._reserved * engine.total_blocks) if self.urgent[engine.id] else 0
 
     def best(self, request: Request, engines: Iterable[Engine]) -> Engine | None:
         """Of the engines that decode already and have room: the fullest; for a high priority the emptiest."""
@@ -167,7 +165,7 @@ class Packing:
 
     def gather(self, engines: Iterable[Engine]) -> list[tuple[Request, Engine]]:
         """Moves that empty the emptiest engine into the others; none while they have no room for all it decodes."""
-        decoders = [engine for engine in engines if self.decoding[engine.id] and not self.urgent[engine.id]]
+        decoders = [engine for engine in engines if self.decoding[engine.id] and not self.hosts.high(engine.id)]
         if len(decoders) < 2:
             return []
         decoders.sort(key=_held)

@@ -73,14 +73,33 @@ def test_room_is_made_for_as_many_blocks_as_a_prompt_lacks_and_no_more() -> None
     assert moved(balancing, {0: 500}) == []
 
 
-def test_others_go_from_where_a_high_priority_decodes() -> None:
+def test_high_priorities_go_to_a_host_and_others_away_from_it() -> None:
     engines = fleet()
-    at = packing(engines, reserved=0.8)
-    other = run(engines, at, 0, tokens=64 * 400)
-    assert moved(Balancing(engines, at)) == []
+    at = packing(engines)
+    run(engines, at, 0, tokens=640, priority=1)  # the first is where a host is
+    other = run(engines, at, 0, tokens=6400, emitted=60)
+    stray = run(engines, at, 1, tokens=1280, priority=1)
+    assert moved(Balancing(engines, at)) == [(stray.id, 1, 0)]
+    at.left(stray, 1)
+    engines.leave(stray)
+    assert moved(Balancing(engines, at)) == [(other.id, 0, 2)]
+
+
+def test_others_stay_on_a_host_while_there_is_no_room_elsewhere() -> None:
+    engines = fleet(2)
+    at = packing(engines)
     run(engines, at, 0, tokens=640, priority=1)
-    ((moving, source, _),) = moved(Balancing(engines, at))
-    assert (moving, source) == (other.id, 0)
+    run(engines, at, 0, tokens=12_800, emitted=60)
+    run(engines, at, 1, tokens=44_800)
+    assert moved(Balancing(engines, at)) == []
+
+
+def test_a_high_priority_leaves_an_engine_whose_kv_runs_out_when_nobody_else_can() -> None:
+    engines = fleet()
+    at = packing(engines)
+    run(engines, at, 0, tokens=60_000, priority=1)
+    short = run(engines, at, 0, tokens=3900, priority=1)
+    assert moved(Balancing(engines, at)) == [(short.id, 0, 1)]
 
 
 @given(
@@ -96,5 +115,5 @@ def test_whatever_moves_may_and_fits(placed: list[tuple[int, int, int, int]], wa
     found = Balancing(engines, at).moves(TOKEN_SECONDS, wanted)
     assert len({request.id for request, _ in found}) == len(found)
     for request, target in found:
-        assert request.priority <= 0 and request.engine != target.id
+        assert request.engine != target.id
         assert target.free_blocks * 64 >= request.prompt_tokens + request.emitted

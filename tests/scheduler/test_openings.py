@@ -83,7 +83,7 @@ def _least_cost(
         stall=5.0,
         pace=0.85,
         spare=lambda one: one.free_blocks,
-        urgent=dict.fromkeys(range(SEATS), 0),
+        hosts=set(),
         lasting=dict.fromkeys(range(SEATS), 0),
         few=few,
     )

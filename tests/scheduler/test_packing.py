@@ -72,10 +72,9 @@ def test_others_leave_headroom_to_a_high_priority_while_it_is_there() -> None:
     at = packing(engines, reserved=0.4)
     before = at.room(engines.bodies[0], 500)
     urgent = run(engines, at, 0, tokens=64, priority=1)
-    assert at.headroom(engines.bodies[0]) == 400
     assert before > 0 > at.room(engines.bodies[0], 600)
     assert at.room(engines.bodies[0], 600, priority=1) > 0
-    assert at.left(urgent, 0) and at.headroom(engines.bodies[0]) == 0
+    assert at.left(urgent, 0) and at.room(engines.bodies[0], 600) > 0
 
 
 def test_answers_of_twice_the_mean_are_long() -> None:

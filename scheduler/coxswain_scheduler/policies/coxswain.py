@@ -11,7 +11,7 @@
   grouped by prefix, and is paused with its KV when its neighbours' steps become too long.
 - All this is for traffic whose prompts take a good part of the engines' time. Where they hardly matter, and where KV
   cannot travel (or travels longer than it takes to compute), requests decode where they were prefilled, on the engine
-  that they disturb least, and move only when its KV runs out (`migration`).
+  that they disturb least, and move only when its KV runs out (`migration`), or high priorities to hosts (`hosting`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Coxswain:
         look: Waiting prompts that a free engine chooses from.
         fill: An engine with fewer tokens to prefill takes another prompt into the same step.
         full: Share of an engine's KV that decodes may be planned to fill.
-        reserved: Share of it that others leave free where high priorities decode.
+        reserved: Share of it that others leave free where high priorities decode, and nobody prefills.
         floor: Share of each fifth of the prompt lengths that is not refused for the others' sake.
         reserve: Seconds before the TTFT objective by which a prefill is to be done: the first decode step follows it.
         stall: Inter-token objectives of stalls that decodes can save up for, where engines both prefill and decode.
@@ -81,7 +81,7 @@ class Coxswain:
             stall=self._stall,
             pace=self._pace,
             spare=self._spare,
-            urgent=packing.urgent,
+            hosts=packing.hosts.engines,
             lasting=packing.lasting,
         )
         demand = Demand(full=self._full)

@@ -28,17 +28,17 @@ class Seats:
         stall: float,
         pace: float,
         spare: Callable[[Engine], int],
-        urgent: dict[int, int],
+        hosts: set[int],
         lasting: dict[int, int],
         few: int = FEW,
     ) -> None:
-        """See `Coxswain` for the constants. `spare`: blocks that an engine's decodes will not need; `urgent`: how many
-        requests of a high priority decode on each engine, `lasting`: how many long answers; `few`: up to so many open
+        """See `Coxswain` for the constants. `spare`: blocks that an engine's decodes will not need; `hosts`: engines
+        on which high priorities decode; `lasting`: how many long answers decode on each; `few`: up to so many open
         seats each is looked at."""
         target = pace * cluster.objectives.inter_token
         self.durations = Durations()
         self.stalls = Stalls(most=stall * cluster.objectives.inter_token, target=target, spare=spare)
-        self.tolls = Tolls(patience=patience, urgent=urgent, lasting=lasting)
+        self.tolls = Tolls(patience=patience, hosts=hosts, lasting=lasting)
         self.few = few
         self.all: dict[int, Seat] = {}
         self.open: dict[int, Seat] = {}

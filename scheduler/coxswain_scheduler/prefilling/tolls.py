@@ -11,14 +11,13 @@ _DISTURBANCE: Final = 0.1
 _DELAY: Final = 0.15
 """The same for a long answer, on top."""
 _SPREAD: Final = 5.0
-_HASTE: Final = 100.0
-"""What a slower decode step costs, in steps; for a high priority."""
+"""What a slower decode step costs, in steps."""
 _FULLNESS: Final = 0.3
 """What a full KV memory costs, in seconds of prefill: those in it are soon preempted."""
-_GATHERED: Final = 0.5
-"""What it saves one of a high priority to decode beside another: the fewer engines others keep clear of, the better."""
-_CROWDING: Final = 0.5
-"""What it costs to decode beside a request of a high priority, for others, in seconds of prefill."""
+_APART: Final = 0.5
+"""What it costs others to decode where high priorities do, and one of a high priority not to, in seconds of prefill."""
+_HASTE: Final = 20.0
+"""What it costs to stall high priorities, in stalls; for one of them too, which may come there when it is prefilled."""
 _WEAR: Final = 0.25
 """What computing a prompt costs, in its own seconds, where twice as much is computed as elsewhere: the cache of such an
 engine forgets twice as soon, so what it evicts is twice as young."""
@@ -30,11 +29,11 @@ _RENORMALISE: Final = 1e100
 class Tolls:
     """What seats cost, in seconds of prefill."""
 
-    def __init__(self, *, patience: float, urgent: dict[int, int], lasting: dict[int, int]) -> None:
-        """`urgent`: how many requests of a high priority decode on each engine, as of now; `lasting`: how many long
-        answers."""
+    def __init__(self, *, patience: float, hosts: set[int], lasting: dict[int, int]) -> None:
+        """`hosts`: engines on which high priorities decode, as of now; `lasting`: how many long answers decode on
+        each."""
         self._patience = patience
-        self._urgent = urgent
+        self._hosts = hosts
         self._lasting = lasting
         self._seats: dict[int, Seat] = {}
         self._memory = 0
@@ -55,10 +54,14 @@ class Tolls:
     def toll(self, seat: Seat, seconds: float, *, urgent: bool) -> float:
         """What the decodes there cost the request (of a high priority if `urgent`), and it them."""
         toll = (_DISTURBANCE * seat.decoding + _DELAY * self._lasting[seat.id]) * seconds + _FULLNESS * seat.used
-        if urgent:
-            gathered = _GATHERED if self._urgent[seat.id] else 0.0
-            return self._patience * (toll + _HASTE * seat.step - gathered)
-        return self._patience * (toll + _SPREAD * seat.step + _CROWDING * min(1, self._urgent[seat.id]))
+        toll += _SPREAD * seat.step
+        if self._hosts:
+            host = seat.id in self._hosts
+            if host != urgent:
+                toll += _APART
+            if host:
+                toll += _HASTE * max(0.0, seconds - seat.step)
+        return self._patience * toll
 
     def wear(self, seat: Seat, seconds: float) -> float:
         """What a prefill costs its cache, against the mean."""

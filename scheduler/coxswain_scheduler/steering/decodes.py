@@ -52,13 +52,15 @@ class Decodes:
 
     def rearrange(self) -> None:
         """Move what had better decode elsewhere, and pause batch work that slows others, or let it go on."""
+        engines = list(self._cluster.engines.values())
+        self._packing.hosts.choose(engines, self._prompts.others_tokens())
         if self._roles.separate:
-            for request, target in self._packing.gather(self._cluster.engines.values()):
+            for request, target in self._packing.gather(engines):
                 self._move(request, target)
         elif self._roles.can_separate:
             self._packing.look()
             self._balance()
-        for engine in self._cluster.engines.values():
+        for engine in engines:
             self._relieve(engine)
 
     def _place(self, request: Request) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
@@ -64,6 +65,10 @@ class Prompts:
             self.queue.add(job)
             if len(self.queue) > 2:
                 self._thin()
+
+    def others_tokens(self) -> Iterator[int]:
+        """Of each prompt of no high priority that is queued."""
+        return (job.tokens for job in self.queue if job.request.priority <= 0)
 
     def ended(self, job: Job) -> None:
         """It waits no more."""
