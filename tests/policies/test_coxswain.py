@@ -71,6 +71,24 @@ def test_a_high_priority_goes_first(counter: Open) -> None:
     assert (usual.engine, urgent.engine) == (None, 0)
 
 
+def test_high_priorities_find_their_host_among_many_engines(counter: Open) -> None:
+    at = counter(40, link=25e9)
+
+    def decode(tokens: int = 1000, priority: int = 0) -> Ask:
+        at.fleet.now += 0.5
+        ask = at.ask(tokens, priority=priority)
+        assert ask.engine is not None
+        at.fleet.admitted(ask, emitted=1)
+        at.policy.stepped(at.fleet.bodies[ask.engine])
+        return ask
+
+    first = decode(priority=1)
+    others = [decode() for _ in range(120)]
+    at.policy.tick()
+    assert decode(200, priority=1).engine == first.engine, "its prefill hardly stalls the other"
+    assert first.engine not in {other.engine for other in others}
+
+
 def test_what_would_make_others_late_is_refused_the_longest_first(counter: Open) -> None:
     at = counter(1, floor=0.0)
     at.ask(8000)

@@ -16,14 +16,17 @@ class Candidate(NamedTuple):
     cost: float
 
 
-class Choice(NamedTuple):
+class Choice:
     """Why a prompt is computed where it is. Worded when it is read."""
 
-    rule: str
-    prompt: int
-    chosen: int
-    considered: list[float]
-    """The figures of one candidate after the other: not an object each, for these would be many."""
+    __slots__ = ("chosen", "considered", "prompt", "rule")
+
+    def __init__(self, rule: str, prompt: int, chosen: int, considered: list[float]) -> None:
+        self.rule = rule
+        self.prompt = prompt
+        self.chosen = chosen
+        self.considered = considered
+        """The figures of one candidate after the other: not an object each, for these would be many."""
 
     @property
     def candidates(self) -> list[Candidate]:

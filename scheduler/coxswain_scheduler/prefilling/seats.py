@@ -49,6 +49,7 @@ class Seats:
         """The open ones, where they are many, but for those that have just been given a prompt."""
         self._cluster = cluster
         self._fill = fill
+        self._hosts = hosts
 
     def add(self, engine: Engine) -> Seat:
         """A seat, open."""
@@ -132,4 +133,5 @@ class Seats:
         """It is open, and when it is ready for another prompt."""
         now = self._cluster.now
         ready_at, toll = self.stalls.rested_at(seat, now), self.tolls.usual(seat)
-        self.openings.put(seat.id, seat, kind=id(seat.kind), ready_at=ready_at, toll=toll, now=now)
+        kind = id(seat.kind), seat.id in self._hosts  # so both high priorities and others find theirs
+        self.openings.put(seat.id, seat, kind=kind, ready_at=ready_at, toll=toll, now=now)
