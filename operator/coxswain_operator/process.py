@@ -145,6 +145,19 @@ class Process:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _start_kopf(self) -> list[asyncio.Task[Any]]:
+        """kopf looks for kinds once, and an API server that has just started does not say that it knows some not yet:
+        until all are found, kopf is started anew."""
+        while True:
+            insights = watching.Insights()
+            tasks = await self._spawn_kopf(insights)
+            missing = await watching.missing(insights, tasks)
+            if not missing:
+                return tasks
+            log.warning("the API server does not know %s yet", ", ".join(missing))
+            await _end(tasks)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _spawn_kopf(self, insights: watching.Insights) -> list[asyncio.Task[Any]]:
         options = self._options
         server = None
         if options.webhook_cert is not None:
@@ -158,6 +171,7 @@ class Process:
         tasks = await kopf.spawn_tasks(
             registry=watching.registry(self._cache, self._queue_if_known, login=self._login, admit=admit),
             settings=watching.settings(server),
+            insights=insights,
             clusterwide=not options.watch_namespaces,
             namespaces=options.watch_namespaces,
         )

@@ -67,3 +67,24 @@ def test_a_standby_lives_through_an_outage_with_its_cache(
     eventually(lambda: standby.metric("coxswain_watch_events_total") > 0, "the standby to watch again")
     assert standby.process is not None
     assert standby.process.poll() is None
+
+
+def test_kinds_that_the_api_server_did_not_know_at_first_are_watched_later(
+    namespace: Namespace, operators: Callable[..., Operator]
+) -> None:
+    """As of an API server that has just started: for a moment it has neither all groups nor says so."""
+    plane = namespace.plane
+    plane.stop_api_server(signal.SIGKILL)
+    plane.api_server_flags = ("--runtime-config=policy/v1=false",)
+    plane.start_api_server()
+    operator = operators("first")
+    eventually(lambda: any("PodDisruptionBudget" in line["message"] for line in operator.lines()), "a message about it")
+    assert operator.page("/ready")[0] == 503
+    plane.stop_api_server(signal.SIGKILL)
+    plane.api_server_flags = ()
+    plane.start_api_server()
+    namespace.client.close()
+    operator.ready().leading()
+    namespace.apply({"scaling": {"replicas": 2}})
+    watched = 'coxswain_watch_events_total{kind="PodDisruptionBudget"}'
+    eventually(lambda: operator.metric(watched) > 0, "a budget to be seen")

@@ -6,17 +6,21 @@ object is cut to what its event handlers need.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import kopf
+from kopf._cogs.structs.references import Insights  # what `spawn_tasks` takes, and kopf exports under no other name
 
 from coxswain_crds import names
 from coxswain_operator import metrics
 from coxswain_operator.cluster.admission import Admission
 from coxswain_operator.cluster.cache import Cache, Key
 from coxswain_operator.cluster.kinds import SELECTOR, WATCHED, Kind
+
+__all__ = ["Forever", "Insights", "missing", "registry", "settings"]
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +92,16 @@ def registry(
         for plural in (names.LLM_SERVICES, names.ACCELERATOR_CLASSES):
             _validate(handlers, plural, admit)
     return handlers
+
+
+async def missing(insights: Insights, tasks: Collection[asyncio.Task[Any]]) -> list[str]:
+    """The kinds that kopf has not found and so will never watch, once it has looked; none when a task ended before."""
+    looked = asyncio.create_task(insights.ready_resources.wait(), name="kinds")
+    await asyncio.wait([looked, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    if not looked.cancel():
+        found = {(each.group, each.version, each.plural) for each in insights.watched_resources}
+        return [kind.kind for kind in WATCHED if (kind.group, kind.version, kind.plural) not in found]
+    return []
 
 
 def _watch(handlers: kopf.OperatorRegistry, kind: Kind, cache: Cache, enqueue: Callable[[Key], None]) -> None:
