@@ -78,8 +78,6 @@ class Process:
         try:
             await self._wait_for_crds()
             tasks += await self._start_kopf()
-            # kopf has put its own handlers there, which would end the watches before the Lease is given back.
-            self._take_signals()
             leader = asyncio.create_task(self._lead(), name="leader")
             tasks.append(leader)
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -175,6 +173,8 @@ class Process:
             clusterwide=not options.watch_namespaces,
             namespaces=options.watch_namespaces,
         )
+        # kopf has put its own handlers there, which would end the watches before the Lease is given back.
+        self._take_signals()
         return list(tasks)
 
     def _queue_if_known(self, key: Key) -> None:

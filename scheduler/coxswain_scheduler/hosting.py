@@ -61,7 +61,7 @@ class Hosts:
 
         `waiting`: tokens of each of the others that wait, which are asked for only where there is a choice.
         """
-        if not any(self._high.values()):
+        if not engines or not any(self._high.values()):
             self.engines.clear()
             return
         wanted, known = self._wanted(engines, list(waiting)), {engine.id for engine in engines} & self.engines

@@ -77,9 +77,11 @@ def test_kinds_that_the_api_server_did_not_know_at_first_are_watched_later(
     plane.stop_api_server(signal.SIGKILL)
     plane.api_server_flags = ("--runtime-config=policy/v1=false",)
     plane.start_api_server()
-    operator = operators("first")
-    eventually(lambda: any("PodDisruptionBudget" in line["message"] for line in operator.lines()), "a message about it")
+    operator, other = operators("first"), operators("second")
+    lines = [operator.lines, other.lines]
+    eventually(lambda: all(any("PodDisruptionBudget" in each["message"] for each in said()) for said in lines), "both")
     assert operator.page("/ready")[0] == 503
+    assert other.kill(signal.SIGTERM) == 0
     plane.stop_api_server(signal.SIGKILL)
     plane.api_server_flags = ()
     plane.start_api_server()

@@ -16,6 +16,8 @@ def test_there_are_hosts_while_there_are_high_priorities() -> None:
     assert at.hosts.engines == set()
     high = run(engines, at, 1, tokens=640, priority=1)
     assert at.hosts.engines == {1}, "others are to keep clear at once"
+    at.hosts.choose([])
+    assert at.hosts.engines == set(), "all that decode are leaving"
     at.left(high, 1)
     at.hosts.choose(list(engines.engines.values()))
     assert at.hosts.engines == set()
