@@ -40,7 +40,6 @@ from benchmarks.told import BLOCK, Asked, Gateway, Prompt
 from coxswain_scheduler.migration import Movable, Pairing, Worker, Workers
 from coxswain_scheduler.policies.coxswain import Coxswain
 from coxswain_scheduler.policies.interface import Policy, Request
-from coxswain_scheduler.prefixes import PrefixIndex
 
 TRACE = Path(__file__).parent / "data" / "mooncake_fast25" / "conversation_trace.jsonl.gz"
 WORKERS = (64, 256, 1024)
@@ -167,7 +166,7 @@ def _dispatches(workers: int, calls: int, prompts: Prompts) -> list[Row]:
         Row(name=f"dispatch_{workers}_sent_at_once", value=len(sent) / calls, unit=""),
         Row(name=f"dispatch_{workers}_cached", value=fmean(each.cached for each in found if each.at_once), unit=""),
         Row(name=f"index_{workers}_entries", value=index.entries, unit="blocks"),
-        Row(name=f"index_{workers}_bytes_per_entry", value=index_bytes(index) / index.entries, unit="B"),
+        Row(name=f"index_{workers}_bytes_per_entry", value=index.size / index.entries, unit="B"),
     ]
 
 
@@ -178,13 +177,6 @@ def _cached(asked: Asked | None) -> float:
 
 def _placed(gateway: Gateway) -> dict[int, str | None]:
     return {number: each.member.key if each.member else None for number, each in gateway.asked.items()}
-
-
-def index_bytes(index: PrefixIndex) -> int:
-    """Memory of a prefix index: table, hashes, masks (each once, however many blocks share it), engines' lists."""
-    masks = {id(mask): sys.getsizeof(mask) for mask in index._holders.values()}
-    lists = sum(sys.getsizeof(held.blocks) for held in index._held.values())
-    return sys.getsizeof(index._holders) + sum(map(sys.getsizeof, index._holders)) + sum(masks.values()) + lists
 
 
 def _pairings(workers: int, rounds: int) -> list[Row]:

@@ -12,6 +12,7 @@ from coxswain_gateway.members import Member
 from coxswain_gateway.token_log import TokenLog
 from coxswain_protocol.messages import Load, Sampling, StepEvent
 from coxswain_scheduler.policies.interface import Objectives, Policy
+from coxswain_scheduler.prefixes import names
 
 BLOCK = 64
 
@@ -82,7 +83,7 @@ class Gateway:
     def arrived(self, number: int, prompt: Prompt) -> None:
         """A request."""
         asked = self.asked[number] = Asked(number, prompt, self.now)
-        self.cluster.arrived(asked, self._everywhere, {BLOCK: prompt.hashes})
+        self.cluster.arrived(asked, self._everywhere, {BLOCK: names(prompt.hashes)})
 
     def began(self, number: int) -> None:
         """Its first token."""

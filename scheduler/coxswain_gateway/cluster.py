@@ -8,7 +8,7 @@ engine died. Every gateway has a policy of its own; of the others it sees what t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import count
 from typing import Final
 
@@ -16,9 +16,10 @@ from coxswain_gateway.engines import LiveEngine, LiveRequest, Now
 from coxswain_gateway.fixed import Fixed
 from coxswain_gateway.generation import Generation
 from coxswain_gateway.members import Member
-from coxswain_gateway.roster import Hashes, Roster
+from coxswain_gateway.roster import Names, Roster
 from coxswain_protocol.messages import Load, StepEvent
 from coxswain_scheduler.policies.interface import Objectives, Policy, Request
+from coxswain_scheduler.prefixes import Holders
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class LiveCluster(Fixed):
         self.roster = Roster(self._time)
         """All that are connected."""
         self._tick_at = 0.0
+        self._explains = log.isEnabledFor(logging.DEBUG)
+        """As of the last tick: to ask for every request would take as long as to note where it goes."""
         policy.begin(self)
 
     # What happens
@@ -97,11 +100,11 @@ class LiveCluster(Fixed):
         engine = self.roster.get(member)
         return None if engine is None or engine.id not in self.engines else engine.id
 
-    def arrived(self, generation: Generation, places: frozenset[int], hashes: Hashes | None = None) -> None:
-        """Place a generation, now or later, on one of these engines (at least one). `hashes`: of its blocks, where they
+    def arrived(self, generation: Generation, places: frozenset[int], names: Names | None = None) -> None:
+        """Place a generation, now or later, on one of these engines (at least one). `names`: of its blocks, where they
         are known already."""
         self._advance()
-        self.policy.arrived(self._waiting(generation, places, hashes))
+        self.policy.arrived(self._waiting(generation, places, names))
 
     def constrain(self, request: LiveRequest, places: frozenset[int]) -> None:
         """A waiting request may go to these engines (at least one)."""
@@ -153,7 +156,7 @@ class LiveCluster(Fixed):
         if period is None or self._clock() < self._tick_at:
             return
         self._advance()
-        self._tick_at = self.now + period
+        self._tick_at, self._explains = self.now + period, log.isEnabledFor(logging.DEBUG)
         self.policy.tick()
 
     def predicted_wait(self) -> float | None:
@@ -167,12 +170,12 @@ class LiveCluster(Fixed):
         return self._time.now
 
     def cached(self, request: Request, engine: int) -> int:
-        return self.holders(request).get(engine, 0)
+        return self.holders(request).held(engine)
 
-    def holders(self, request: Request) -> Mapping[int, int]:
+    def holders(self, request: Request) -> Holders:
         request = _live(request)
-        request.held = self.roster.holders(request)
-        return request.held
+        request.held = held = self.roster.holders(request)
+        return held
 
     def dispatch(self, request: Request, engine: int, *, rank: float = 0.0, hold: bool = False) -> None:
         """Send it. `rank` changes nothing, as engines take what they get in order, and neither does `hold`: it decodes
@@ -202,11 +205,11 @@ class LiveCluster(Fixed):
     # Parts
 
     def _waiting(
-        self, generation: Generation, places: frozenset[int] | None, hashes: Hashes | None = None
+        self, generation: Generation, places: frozenset[int] | None, names: Names | None = None
     ) -> LiveRequest:
-        if hashes is None:
-            hashes = self.roster.hashes((*generation.log.prompt, *generation.log.output))
-        request = LiveRequest(next(self._requests), generation, hashes, since=self.now)
+        if names is None:
+            names = self.roster.names((*generation.log.prompt, *generation.log.output))
+        request = LiveRequest(next(self._requests), generation, names, since=self.now)
         generation.request = self.waiting[request.id] = request
         if places is not None:
             self.constrain(request, places)
@@ -222,7 +225,7 @@ class LiveCluster(Fixed):
                 continue
             generation = request.generation
             self.ended(generation, moves=True)
-            self._send(self._waiting(generation, request.places, request.by_size), engine)
+            self._send(self._waiting(generation, request.places, request.names), engine)
 
     def _advance(self) -> None:
         """The time of the next call to the policy, which is first told again of what it sent though it was over."""
@@ -249,10 +252,10 @@ class LiveCluster(Fixed):
         del self.waiting[request.id]
         request.engine = engine.id
         held = self.holders(request) if request.held is None else request.held
-        request.cached = held.get(engine.id, 0)
+        request.cached = held.held(engine.id)
         request.held = None
         engine.sent(request)
-        if log.isEnabledFor(logging.DEBUG):
+        if self._explains:
             where = {"request_id": request.generation.log.id, "replica": engine.member.replica}
             log.debug("dispatched: %s", self.policy.explain(request), extra=where)
         self._submit(request.generation, engine.member)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+
+from librt.vecs import vec
+from mypy_extensions import i64
 
 from coxswain_gateway.generation import Generation
 from coxswain_gateway.members import Member
@@ -10,13 +13,14 @@ from coxswain_protocol.messages import Load, StepEvent
 from coxswain_scheduler.costs import StepCost
 from coxswain_scheduler.costs.timing import Work
 from coxswain_scheduler.policies.interface import Role
+from coxswain_scheduler.prefixes import Holders
 
 
 class LiveRequest:
     """Implements `policies.interface.Request`: one attempt to place a generation."""
 
     __slots__ = (
-        "arrival", "by_size", "cached", "engine", "generation", "hashes", "held", "id", "note", "over", "places",
+        "arrival", "cached", "engine", "generation", "held", "id", "names", "note", "over", "places",
         "priority", "prompt_tokens", "since",
     )  # fmt: skip
 
@@ -28,7 +32,7 @@ class LiveRequest:
         self,
         id: int,  # noqa: A002
         generation: Generation,
-        hashes: dict[int, Sequence[int]],
+        names: dict[int, vec[i64]],
         *,
         since: float,
     ) -> None:
@@ -39,17 +43,22 @@ class LiveRequest:
         self.prompt_tokens = len(generation.log.prompt)
         self.since = since
         """When the policy was told of it."""
-        self.by_size = hashes
-        self.hashes: Sequence[int] = next(iter(hashes.values()), ())
+        self.names = names
+        """Of its blocks, by their size."""
         self.places: frozenset[int] | None = None
         self.engine: int | None = None
         self.cached = 0
         """Tokens that the engine held when it was sent there."""
-        self.held: Mapping[int, int] | None = None
+        self.held: Holders | None = None
         """What the engines held when the policy last asked."""
         self.note: object = None
         self.over = False
         """Ended or withdrawn: the policy may still have it in a queue."""
+
+    @property
+    def hashes(self) -> Sequence[int]:
+        """See `policies.interface.Request`."""
+        return next((list(names) for names in self.names.values()), [])
 
     @property
     def emitted(self) -> int:
@@ -83,7 +92,7 @@ class LiveEngine:
         self.member = member
         self.timing = timing
         self.seat = seat
-        """Its bit in the index of prefixes."""
+        """Its number in the index of prefixes."""
         self.role: Role = "Serve"
         self.accelerator = info.accelerator
         self.total_blocks = info.num_blocks

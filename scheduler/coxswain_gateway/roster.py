@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from array import array
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import count
+from operator import attrgetter
+from typing import TypeAlias
+
+from librt.vecs import vec
+from mypy_extensions import i64
 
 from coxswain_gateway.engines import LiveEngine, LiveRequest, Now
 from coxswain_gateway.members import Member
 from coxswain_scheduler.batching import block_hashes
 from coxswain_scheduler.costs import StepCost
-from coxswain_scheduler.prefixes import Holders, PrefixIndex
+from coxswain_scheduler.prefixes import Holders, Level, PrefixIndex, names
 
-Hashes = dict[int, Sequence[int]]
-"""Of a prompt's blocks, by their size in tokens."""
+Names: TypeAlias = "dict[int, vec[i64]]"
+"""Of a prompt's blocks, by their size in tokens (see `PrefixIndex`)."""
+_TOKENS = attrgetter("tokens")
 Kind = tuple[str, str, str]
 """Engine, accelerator and model: what is learnt of the steps of one holds for all of a kind."""
 
 
 class Roster:
-    """Each engine has a seat: its bit in the masks of the prefix index, the lowest that is free."""
+    """Each engine has a seat: its number in the prefix index, the lowest that is free."""
 
     def __init__(self, time: Now) -> None:
         self.prefixes = PrefixIndex()
@@ -30,8 +36,8 @@ class Roster:
         self._seat_of: dict[int, int] = {}
         """Of those that can be sent work, by engine; and the other way round."""
         self._engine_in: dict[int, int] = {}
-        self._masks: dict[int, int] = {}
-        """Seats of the engines with blocks of a size."""
+        self._sizes: Counter[int] = Counter()
+        """Engines by the size of their blocks."""
         self._costs: dict[Kind, StepCost] = {}
         self._ids = count()
 
@@ -44,7 +50,7 @@ class Roster:
         seat = next(number for number in count() if number not in self._seats)
         engine = LiveEngine(next(self._ids), member, self._cost(member), seat=seat, time=self._time)
         self._of_member[member.key] = self._seats[seat] = engine
-        self._masks[engine.block_size] = self._masks.get(engine.block_size, 0) | 1 << seat
+        self._sizes[engine.block_size] += 1
         return engine
 
     def open(self, engine: LiveEngine) -> None:
@@ -60,7 +66,7 @@ class Roster:
         engine = self._of_member.pop(member.key, None)
         if engine is not None:
             del self._seats[engine.seat]
-            self._masks[engine.block_size] ^= 1 << engine.seat
+            self._sizes[engine.block_size] -= 1
             self.prefixes.drop(engine.seat)
 
     def stored(self, member: Member, hashes: Iterable[int]) -> None:
@@ -78,21 +84,18 @@ class Roster:
         if (engine := self.get(member)) is not None:
             self.prefixes.replace(engine.seat, tuple(hashes))
 
-    def hashes(self, tokens: Sequence[int]) -> Hashes:
-        """Of a prompt's blocks, by their size. In arrays, which the garbage collector does not look into."""
-        sizes = [size for size in sorted(self._masks) if self._masks[size]]
-        return {size: array("Q", block_hashes(tokens, block_size=size)) for size in sizes}
+    def names(self, tokens: Sequence[int]) -> Names:
+        """Of a prompt's blocks, by their size."""
+        sizes = [size for size, engines in sorted(self._sizes.items()) if engines]
+        return {size: names(block_hashes(tokens, block_size=size)) for size in sizes}
 
     def holders(self, request: LiveRequest) -> Holders:
         """What those that can be sent work hold of a request."""
-        levels: list[tuple[int, int]] = []
-        last, several = request.tokens - 1, len(self._masks) > 1  # the last token is always computed
-        for size, hashes in request.by_size.items():
-            most, own = last // size, self._masks[size]
-            for depth, mask in self.prefixes.levels(hashes):
-                levels.append((min(depth, most) * size, mask & own if several else mask))
-        if several:
-            levels.sort(reverse=True)
+        levels: list[Level] = []
+        for size, blocks in request.names.items():
+            levels += self.prefixes.levels(blocks, tokens=request.tokens, block_size=size)
+        if len(request.names) > 1:
+            levels.sort(key=_TOKENS, reverse=True)
         return Holders(levels, seats=self._seat_of, engines=self._engine_in)
 
     def cost_errors(self) -> dict[Kind, float]:

@@ -10,7 +10,6 @@ there would cost a dispatch more than all else that is done here.
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Hashable
 from typing import Final, Generic, TypeVar
 
@@ -56,6 +55,30 @@ class _Sorted(Generic[Seat]):
         self.entries: list[_Entry[Seat]] = []
         self.gone = 0
 
+    def add(self, entry: _Entry[Seat]) -> None:
+        """Where it belongs."""
+        entries = self.entries
+        low, high = 0, len(entries)
+        while low < high:
+            middle = (low + high) >> 1
+            if entry < entries[middle]:
+                high = middle
+            else:
+                low = middle + 1
+        entries.insert(low, entry)
+        entry.place = self
+
+    def head(self) -> _Entry[Seat] | None:
+        """The first that counts."""
+        entries = self.entries
+        while entries:
+            entry = entries[-1]
+            if entry.there:
+                return entry
+            entries.pop()
+            self.gone -= 1
+        return None
+
     def discard(self, entry: _Entry[Seat]) -> None:
         """It does not count any more."""
         entry.there = False
@@ -71,7 +94,7 @@ class _Sorted(Generic[Seat]):
             place -= 1
             entry = entries[place]
             if not entry.there:
-                del entries[place]
+                entries.pop(place)
                 self.gone -= 1
                 continue
             end -= 1
@@ -118,7 +141,7 @@ class Openings(Generic[Seat]):
             self._waits += ready_at
             self._waiting += 1
         self._entries[name] = lists, entry
-        insort(entry.place.entries, entry)
+        entry.place.add(entry)
 
     def take(self, name: int) -> None:
         """It is not open any more; nothing where it was not."""
@@ -138,8 +161,9 @@ class Openings(Generic[Seat]):
             self._pass(kind, now)
             for entry in kind.ready.first(0, _READY):
                 found.append(entry.seat)
-            for entry in kind.later.first(0, 1):
-                found.append(entry.seat)
+            soon = kind.later.head()
+            if soon is not None:
+                found.append(soon.seat)
         return found
 
     def next(self) -> list[Seat]:
@@ -153,9 +177,9 @@ class Openings(Generic[Seat]):
     def _pass(self, kind: _Kind[Seat], now: float) -> None:
         """Let those be ready whose time has come."""
         later, ready = kind.later, kind.ready
-        while (soon := later.first(0, 1)) and soon[0].order <= now:
-            entry = later.entries.pop()
+        while (entry := later.head()) is not None and entry.order <= now:
+            later.entries.pop()
             self._waits -= entry.order
             self._waiting -= 1
-            entry.place, entry.order = ready, entry.toll
-            insort(ready.entries, entry)
+            entry.order = entry.toll
+            ready.add(entry)

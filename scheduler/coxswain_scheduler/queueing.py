@@ -12,18 +12,22 @@ another, largest first, so that each prefix is computed once (BatchLLM, arXiv 24
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
 from typing import Final
 
+from librt.vecs import vec
+from mypy_extensions import i64
+
 from coxswain_scheduler.policies.interface import Request
 
 CLASSES: Final = 5
 _HISTORY: Final = 1000
 """Prompts after which a length is forgotten."""
+_GRADES: Final = 512
+"""Of any length."""
 _DECAY: Final = 0.999
 """By which what was offered and refused in a class fades with each request."""
 
@@ -36,12 +40,13 @@ class Job:
     """A request on its way to its first token, and what the last look at the engines said."""
 
     __slots__ = (
-        "awaits", "cost", "deadline", "decision", "hits", "latest", "length_class", "looked", "order", "request",
-        "seconds", "tokens",
+        "awaits", "cost", "deadline", "decision", "hits", "latest", "length_class", "looked", "order", "priority",
+        "request", "seconds", "tokens",
     )  # fmt: skip
 
     def __init__(self, request: Request, *, deadline: float) -> None:
         self.request = request
+        self.priority = request.priority
         self.tokens = request.prompt_tokens + request.emitted
         """To have KV of before the next token; no more come while it waits."""
         self.deadline = deadline
@@ -49,7 +54,7 @@ class Job:
         self.seconds = 0.0
         """Of its prefill where most of it is cached."""
         self.latest = deadline
-        self.order: tuple[int, float] = (-request.priority, deadline)
+        self.order: tuple[int, float] = (-self.priority, deadline)
         self.length_class = 0
         self.hits = NOTHING
         """Cached tokens by engine, when last looked."""
@@ -68,10 +73,19 @@ class Job:
         """Its prefill takes so long at best."""
         self.seconds = seconds
         self.latest = self.deadline - seconds
-        self.order = (-self.request.priority, self.latest)
+        self.order = (-self.priority, self.latest)
 
 
 _ORDER = attrgetter("order")
+
+
+def _grade(tokens: i64) -> i64:
+    """Of a length: those of one grade differ by an eighth at most."""
+    grade: i64 = 0
+    while tokens >= 16:
+        tokens >>= 1
+        grade += 8
+    return grade + tokens
 
 
 class LengthClasses:
@@ -80,21 +94,23 @@ class LengthClasses:
     def __init__(self, *, floor: float) -> None:
         self.floor = floor
         self._recent: deque[int] = deque()
-        self._sorted = array("q")
+        """Grades, the oldest first."""
+        self._counts: vec[i64] = vec[i64]([0] * _GRADES)
+        """How many of the recent ones are of each grade."""
         self._offered = [0.0] * CLASSES
         self._refused = [0.0] * CLASSES
 
     def offer(self, tokens: int) -> int:
         """Count a prompt; its class."""
-        ascending = self._sorted
-        shorter = bisect_left(ascending, tokens)
-        ascending.insert(shorter, tokens)
-        self._recent.append(tokens)
-        if len(ascending) > _HISTORY:
-            oldest = self._recent.popleft()
-            del ascending[bisect_left(ascending, oldest)]
-            shorter -= oldest < tokens
-        place = shorter * CLASSES // len(ascending)
+        grade, counts, recent = _grade(tokens), self._counts, self._recent
+        counts[grade] += 1
+        recent.append(grade)
+        if len(recent) > _HISTORY:
+            counts[recent.popleft()] -= 1
+        shorter: i64 = (counts[grade] - 1) >> 1  # half of its like
+        for each in range(grade):
+            shorter += counts[each]
+        place = shorter * CLASSES // len(recent)
         self._offered[place] = self._offered[place] * _DECAY + 1.0
         self._refused[place] *= _DECAY
         return place

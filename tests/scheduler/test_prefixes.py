@@ -6,12 +6,17 @@ from typing import ClassVar
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coxswain_scheduler.prefixes import Holders, PrefixIndex, seats
+from coxswain_scheduler.prefixes import Holders, Level, PrefixIndex, names, seat_set
 
 
 def hits(index: PrefixIndex, hashes: Sequence[int]) -> dict[int, int]:
     """Leading blocks that each engine holds."""
-    return dict(Holders(list(index.levels(hashes))))
+    return dict(Holders(levels(index, hashes)))
+
+
+def levels(index: PrefixIndex, hashes: Sequence[int]) -> list[Level]:
+    """The same, where a block is a token and there is one more."""
+    return index.levels(names(hashes), tokens=len(hashes) + 1, block_size=1)
 
 
 def test_hits_are_leading_blocks() -> None:
@@ -27,7 +32,7 @@ def test_levels_come_deepest_first_and_name_each_holder_once() -> None:
     index = PrefixIndex()
     for seat, depth in enumerate([5, 2, 5, 8]):
         index.stored(seat, range(100, 100 + depth))
-    assert [(depth, list(seats(mask))) for depth, mask in index.levels(range(100, 120))] == [
+    assert [(level.tokens, level.seats.all()) for level in levels(index, range(100, 120))] == [
         (8, [3]),
         (5, [0, 2]),
         (2, [1]),
@@ -86,8 +91,8 @@ def test_holders_with_gaps_mislead_and_break_nothing(held: list[set[int]], lengt
     index = PrefixIndex()
     for seat, blocks in enumerate(held):
         index.stored(seat, sorted(blocks))
-    levels = list(index.levels(range(length)))
-    assert [depth for depth, _ in levels] == sorted({depth for depth, _ in levels}, reverse=True)
+    depths = [level.tokens for level in levels(index, range(length))]
+    assert depths == sorted(set(depths), reverse=True)
     for seat, depth in hits(index, range(length)).items():
         assert depth - 1 in held[seat]
 
@@ -102,7 +107,7 @@ def test_an_engine_that_stores_and_evicts_for_ever_takes_no_more_room() -> None:
 
 
 class TestHolders:
-    LEVELS: ClassVar = [(192, 0b1000), (64, 0b0101)]
+    LEVELS: ClassVar = [Level(192, seat_set([3])), Level(64, seat_set([0, 2]))]
 
     def test_those_that_hold_most_come_first(self) -> None:
         holders = Holders(self.LEVELS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from librt.vecs import vec
+
 
 class Candidate(NamedTuple):
     """One engine that was considered, in seconds and tokens."""
@@ -21,7 +23,7 @@ class Choice:
 
     __slots__ = ("chosen", "considered", "prompt", "rule")
 
-    def __init__(self, rule: str, prompt: int, chosen: int, considered: list[float]) -> None:
+    def __init__(self, rule: str, prompt: int, chosen: int, considered: vec[float]) -> None:
         self.rule = rule
         self.prompt = prompt
         self.chosen = chosen
@@ -31,9 +33,7 @@ class Choice:
     @property
     def candidates(self) -> list[Candidate]:
         """Who was considered."""
-        figures = iter(self.considered)
-        rows = zip(*[figures] * len(Candidate._fields), strict=True)
-        return [Candidate(int(engine), int(cached), *seconds) for engine, cached, *seconds in rows]
+        return rows(self.considered)
 
     def __str__(self) -> str:
         looks = "; ".join(
@@ -42,3 +42,9 @@ class Choice:
             for each in self.candidates
         )
         return f"engine {self.chosen} by {self.rule}: {looks}"
+
+
+def rows(figures: vec[float]) -> list[Candidate]:
+    """Of one candidate after the other."""
+    each, count = iter(figures), len(Candidate._fields)
+    return [Candidate(int(engine), int(cached), *rest) for engine, cached, *rest in zip(*[each] * count, strict=True)]

@@ -8,10 +8,11 @@ from math import inf
 from operator import itemgetter
 from typing import Final
 
+from librt.vecs import append, vec
+
 from coxswain_scheduler.policies.interface import Cluster
-from coxswain_scheduler.prefilling.choice import Choice
+from coxswain_scheduler.prefilling.choice import Choice, rows
 from coxswain_scheduler.prefilling.clearing import Clearing
-from coxswain_scheduler.prefilling.durations import GRAIN_BITS, START_BITS
 from coxswain_scheduler.prefilling.seat import Seat
 from coxswain_scheduler.prefilling.seats import Seats
 from coxswain_scheduler.prefixes import Holders
@@ -51,19 +52,17 @@ class Choosing:
 
         `alone`: the seats only prefill.
         """
-        many, urgent = self._seats.many, job.request.priority > 0
+        many, urgent = self._seats.many, job.priority > 0
         patience, deadline, tokens, places = self._patience, job.deadline, job.tokens, job.request.places
         durations, stalls, tolls = self._seats.durations, self._seats.stalls, self._seats.tolls
-        kept = self.clearing.kept
-        considered: list[float] = []
+        kept, considered = self.clearing.kept, vec[float]()
         best, least, chosen, held, begin = None, inf, 0.0, 0, now
+        kind, likewise, seconds = None, -1, 0.0
         for seat, cached in self._short_list(job, now) if many else self._all(job):
             if (kept and kept.get(seat.id, job) is not job) or (places is not None and seat.id not in places):
                 continue
-            uncached = tokens - cached
-            seconds = seat.kind.get(uncached >> GRAIN_BITS | cached >> START_BITS << 20)
-            if seconds is None:
-                seconds = durations.seconds(seat, uncached, cached)
+            if cached != likewise or seat.kind is not kind:
+                kind, likewise, seconds = seat.kind, cached, durations.seconds(seat, tokens - cached, cached)
             start = seat.free_at
             if not alone:
                 if not many:
@@ -79,7 +78,12 @@ class Choosing:
                 cost += tolls.toll(seat, seconds, urgent=urgent)
             if now + wait + seconds > deadline:
                 cost += _LATE + now + wait + seconds - deadline
-            considered += (seat.id, cached, wait, seconds, seat.step, cost)
+            considered = append(considered, seat.id)
+            considered = append(considered, cached)
+            considered = append(considered, wait)
+            considered = append(considered, seconds)
+            considered = append(considered, seat.step)
+            considered = append(considered, cost)
             if cost < least:
                 best, least, chosen, held, begin = seat, cost, seconds, cached, start
         if best is not None and begin <= now:
@@ -98,20 +102,18 @@ class Choosing:
             return True
         cached = _held(job.hits, seat.id)
         seconds, tolls = self._seats.durations.seconds(seat, job.tokens - cached, cached), self._seats.tolls
-        cost = seconds + tolls.toll(seat, seconds, urgent=job.request.priority > 0)
+        cost = seconds + tolls.toll(seat, seconds, urgent=job.priority > 0)
         return cost + tolls.wear(seat, seconds) < job.cost
 
-    def _instead(self, best: Seat, least: float, considered: list[float], now: float) -> tuple[Seat, float, int] | None:
+    def _instead(self, best: Seat, least: float, considered: vec[float], now: float) -> tuple[Seat, float, int] | None:
         """Who could begin now, where the wait for the end of the best one's step costs more than to take another."""
         limit = least + self._patience * (best.engine.busy_until - now)
-        fields = iter(considered)
-        rows = sorted(zip(fields, fields, fields, fields, fields, fields, strict=True), key=_COST)
-        for engine, cached, wait, seconds, _, cost in rows:
+        for engine, cached, wait, seconds, _, cost in sorted(rows(considered), key=_COST):
             if cost >= limit:
                 break
-            seat = self._seats.all[int(engine)]
+            seat = self._seats.all[engine]
             if not wait and seat.ready(now):
-                return seat, seconds, int(cached)
+                return seat, seconds, cached
         return None
 
     def _all(self, job: Job) -> list[tuple[Seat, int]]:

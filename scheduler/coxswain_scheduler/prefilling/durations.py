@@ -9,8 +9,8 @@ from coxswain_scheduler.costs.timing import Timing, Work
 from coxswain_scheduler.policies.interface import Engine
 from coxswain_scheduler.prefilling.seat import Seat
 
-GRAIN_BITS: Final = 6
-START_BITS: Final = 12
+_GRAIN_BITS: Final = 6
+_START_BITS: Final = 12
 """Prompts whose uncached lengths differ by less than 64 tokens, and cached ones by 4,096, count as equal."""
 _PROBES = ((256, 0), (4096, 0), (4096, 60_000))
 _DRIFT: Final = 0.005
@@ -45,7 +45,7 @@ class Durations:
 
     def seconds(self, seat: Seat, uncached: int, cached: int) -> float:
         """Of a prefill of so many tokens behind so many cached ones."""
-        key = uncached >> GRAIN_BITS | cached >> START_BITS << 20
+        key = uncached >> _GRAIN_BITS | cached >> _START_BITS << 20
         seconds = seat.kind.get(key)
         if seconds is None:
             seconds = seat.kind[key] = _ask(seat.engine, uncached, cached)

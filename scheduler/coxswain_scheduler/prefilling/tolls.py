@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import pow  # noqa: A004 - compiled, it takes no objects
 from typing import Final
 
 from coxswain_scheduler.prefilling.seat import Seat
@@ -36,7 +37,7 @@ class Tolls:
         self._hosts = hosts
         self._lasting = lasting
         self._seats: dict[int, Seat] = {}
-        self._memory = 0
+        self._memory = 0.0
         self._weight = 1.0
         """Of a token that is computed now: it doubles each time the fleet's memory has been computed twice over."""
         self._fair = 0.0
@@ -76,7 +77,7 @@ class Tolls:
     def computed(self, seat: Seat, tokens: int) -> None:
         """So many tokens are computed there, and overwrite as many."""
         seat.overwrites += tokens * self._weight
-        self._weight *= 2.0 ** (2.0 * tokens / self._memory)
+        self._weight *= pow(2.0, 2.0 * tokens / self._memory)
         if self._weight > _RENORMALISE:
             for each in self._seats.values():
                 each.overwrites /= self._weight

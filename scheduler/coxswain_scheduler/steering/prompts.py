@@ -56,7 +56,7 @@ class Prompts:
         now = self._cluster.now
         request.note = job = Job(request, deadline=self._deadline(request))
         self._choosing.look(job, now)
-        if request.priority < 0:
+        if job.priority < 0:
             self.batch.add(job)
             self.serve_idle()
             return
@@ -68,7 +68,7 @@ class Prompts:
 
     def others_tokens(self) -> Iterator[int]:
         """Of each prompt of no high priority that is queued."""
-        return (job.tokens for job in self.queue if job.request.priority <= 0)
+        return (job.tokens for job in self.queue if job.priority <= 0)
 
     def ended(self, job: Job) -> None:
         """It waits no more."""
@@ -125,7 +125,7 @@ class Prompts:
             self._packing.placed(request, seat.id)
         self._seats.given(seat, seconds, now, uncached=job.tokens - cached, alone=separate)
         self._demand.prefill(seconds, now)
-        self._cluster.dispatch(request, seat.id, hold=separate, rank=job.latest - request.priority * _AHEAD_SECONDS)
+        self._cluster.dispatch(request, seat.id, hold=separate, rank=job.latest - job.priority * _AHEAD_SECONDS)
 
     def _offer(self, job: Job, seat: Seat | None = None) -> bool:
         """Send a job that waits, if that can begin now: on a seat that has become free or, without one, anywhere."""

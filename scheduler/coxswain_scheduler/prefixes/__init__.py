@@ -1,0 +1,7 @@
+"""Which engine holds the KV of which prompt prefix."""
+
+from coxswain_scheduler.prefixes.holders import Holders, Level
+from coxswain_scheduler.prefixes.index import PrefixIndex, names
+from coxswain_scheduler.prefixes.seats import SeatSet, seat_set
+
+__all__ = ["Holders", "Level", "PrefixIndex", "SeatSet", "names", "seat_set"]
