@@ -15,7 +15,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from coxswain_scheduler.migration import Movable, Pairing, Worker, Workers
+from coxswain_scheduler.freeness import Worker, Workers
+from coxswain_scheduler.migration import Movable, Pairing
 from coxswain_scheduler.packing import FreeBlocks, Packing
 from coxswain_scheduler.policies.interface import Cluster, Engine, Request
 
@@ -129,7 +130,7 @@ class Balancing:
             found.append((request, engines[pair.destination]))
         return found
 
-    def _movable(self, engine: Engine) -> Sequence[Movable]:
+    def _movable(self, engine: Engine) -> list[Movable]:
         movable = [Movable(request=one.id, tokens=_tokens(one), priority=one.priority) for one in self._ready(engine)]
         return sorted(movable, key=lambda one: (one.priority, one.tokens))
 
