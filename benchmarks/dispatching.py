@@ -37,7 +37,8 @@ from rich.progress import track
 from benchmarks.replicas import World
 from benchmarks.rows import Row, Section
 from benchmarks.told import BLOCK, Asked, Gateway, Prompt
-from coxswain_scheduler.migration import Movable, Pairing, Worker, Workers
+from coxswain_scheduler.freeness import Worker
+from coxswain_scheduler.migration import Movable, Pairing
 from coxswain_scheduler.policies.coxswain import Coxswain
 from coxswain_scheduler.policies.interface import Policy, Request
 
@@ -184,7 +185,7 @@ def _pairings(workers: int, rounds: int) -> list[Row]:
     pairing = Pairing(block_size=BLOCK, kv_bytes_per_token=128 * 1024, link_bytes_per_second=25e9)
     taken, moves = [], 0
     for _ in track(range(rounds), f"{workers} workers: pairing"):
-        fleet = Workers(_worker(rng) for _ in range(workers))
+        fleet = [_worker(rng) for _ in range(workers)]
         held = [_movables(rng) for _ in range(workers)]
         started = time.thread_time_ns()
         found = pairing.pair(fleet, held.__getitem__)
@@ -205,7 +206,16 @@ def _worker(rng: random.Random) -> Worker:
     short = rng.random() < 0.25
     free = rng.randrange(64) if short else rng.randrange(500, 8_000)
     wanted = rng.randrange(1_000) if rng.random() < 0.5 and short else 0
-    return Worker(free, 16_384, rng.randrange(1, 48), int(wanted > 0), wanted, rng.randrange(2), 0.02, 4e-5)
+    return Worker(
+        free_blocks=free,
+        total_blocks=16_384,
+        running=rng.randrange(1, 48),
+        waiting=int(wanted > 0),
+        wanted_blocks=wanted,
+        wanted_priority=rng.randrange(2),
+        step_seconds=0.02,
+        token_seconds=4e-5,
+    )
 
 
 def _percentiles(name: str, taken: NDArray[np.float64]) -> list[Row]:

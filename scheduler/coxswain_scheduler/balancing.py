@@ -15,7 +15,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from coxswain_scheduler.migration import Movable, Pairing, Worker, Workers
+from coxswain_scheduler.freeness import Worker
+from coxswain_scheduler.migration import Movable, Pairing
 from coxswain_scheduler.packing import FreeBlocks, Packing
 from coxswain_scheduler.policies.interface import Cluster, Engine, Request
 
@@ -107,7 +108,7 @@ class Balancing:
         leaving: Counter[int] = Counter()
         for move in self._under_way.values():
             leaving[move.source] += move.blocks
-        workers = Workers(
+        workers = [
             _worker(
                 engine,
                 token_seconds[engine.id],
@@ -116,7 +117,7 @@ class Balancing:
                 busy=engine.id in busy,
             )
             for engine in engines
-        )
+        ]
         pairing = Pairing(
             block_size=engines[0].block_size,
             kv_bytes_per_token=self._cluster.kv_bytes_per_token,
@@ -129,7 +130,7 @@ class Balancing:
             found.append((request, engines[pair.destination]))
         return found
 
-    def _movable(self, engine: Engine) -> Sequence[Movable]:
+    def _movable(self, engine: Engine) -> list[Movable]:
         movable = [Movable(request=one.id, tokens=_tokens(one), priority=one.priority) for one in self._ready(engine)]
         return sorted(movable, key=lambda one: (one.priority, one.tokens))
 

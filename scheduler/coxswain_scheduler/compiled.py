@@ -17,7 +17,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parents[1]
 BUSY = {
     "coxswain_scheduler": (
-        *("balancing.py", "demand.py", "hosting.py", "migration.py", "openings.py", "packing.py"),
+        *("balancing.py", "demand.py", "freeness.py", "hosting.py", "migration.py", "openings.py", "packing.py"),
         *("queueing.py", "policies/coxswain.py", "policies/interface.py"),
         *("batching/*.py", "prefilling/*.py", "prefixes/*.py", "steering/*.py"),
         *("costs/decode_line.py", "costs/fitted.py", "costs/polynomial.py", "costs/timing.py", "simulator/*.py"),

@@ -1,10 +1,9 @@
 """Which running request should go on elsewhere, and where: what is gained by the move against what it costs.
 
-Engines are compared by how long their free KV blocks last: a sequence takes a token a step, so an engine is full after
-`free · block size / running` steps, Llumnix's freeness (OSDI'24), here times its step, so that unequal GPUs compare. An
-engine that leaves sends away all it can; one whose next prompt does not fit makes room for it, which also undoes
-fragmentation (the fleet has the blocks, no engine has enough); one that is nearly full gives a request to the one with
-the longest time to go, before it must preempt.
+Engines are compared by how long their free KV blocks last (`freeness`). An engine that leaves sends away all it can;
+one whose next prompt does not fit makes room for it, which also undoes fragmentation (the fleet has the blocks, no
+engine has enough); one that is nearly full gives a request to the one with the longest time to go, before it must
+preempt.
 
 Gain and cost are seconds of delay, added up over the requests that suffer them. Both are predictions from what engines
 report; output lengths are not known.
@@ -12,21 +11,18 @@ report; output lengths are not known.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from math import inf
-from operator import itemgetter
-from typing import Final, Literal, NamedTuple
+from operator import attrgetter
+from typing import Final, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from coxswain_scheduler.freeness import BALANCE, LEAVING, PRIORITY, Sides, Worker
 
 Reason = Literal["Leaving", "Priority", "Defragment", "Balance"]
-_REASONS: tuple[Reason, ...] = ("Leaving", "Priority", "Defragment", "Balance")
-"""The more pressing first."""
-Column = NDArray[np.float64]
-Table = NDArray[np.float64]
+_REASONS: Final[tuple[Reason, ...]] = ("Leaving", "Priority", "Defragment", "Balance")
+"""By kind of giver."""
 
 _USUAL_OUTPUT: Final = 128
 """Steps after which a running sequence is taken to end, when nothing better is known."""
@@ -36,70 +32,38 @@ _SHARED_BY: Final = 4
 """Destinations that an engine which leaves may use at a time."""
 
 
-class Movable(NamedTuple):
+class Movable:
     """A running request past its prefill."""
 
-    request: Hashable
-    priority: int
-    """Higher is more urgent."""
-    tokens: int
-    """KV that it holds."""
+    def __init__(self, request: Hashable, priority: int, tokens: int) -> None:
+        """`priority`: higher is more urgent. `tokens`: KV that it holds."""
+        self.request = request
+        self.priority = priority
+        self.tokens = tokens
 
 
-class Worker(NamedTuple):
-    """One engine as it last reported."""
-
-    free_blocks: int
-    total_blocks: int
-    running: int
-    waiting: int
-    wanted_blocks: int
-    """What the first in its queue needs; 0 when nobody waits."""
-    wanted_priority: int
-    """That one's priority."""
-    step_seconds: float
-    token_seconds: float
-    """To compute a prompt token."""
-    leaving: bool = False
-    busy: bool = False
-    """It takes part in a migration already."""
+_urgency = attrgetter("priority")
 
 
-_PRIORITY, _TOKENS = itemgetter(1), itemgetter(2)
-"""Of a `Movable`."""
-_FREE: Final = 0
-_RUNNING: Final = 2
-_WANTED: Final = 4
-_STEP: Final = 6
-_LEAVING: Final = 8
-_BUSY: Final = 9
-"""Of a `Worker`."""
-
-
-class Workers:
-    """Engines by number, as columns. A coordinator keeps one and writes into it what is reported."""
-
-    def __init__(self, rows: Iterable[Worker]) -> None:
-        table = np.array(list(rows), dtype=np.float64).reshape(-1, len(Worker._fields))
-        self.table: Table = np.ascontiguousarray(table.T)
-        """A row for each field, a column for each engine."""
-
-    def __len__(self) -> int:
-        return int(self.table.shape[1])
-
-    def __setitem__(self, number: int, row: Worker) -> None:
-        self.table[:, number] = row
-
-
-class Migration(NamedTuple):
+class Migration:
     """One request to move, and what speaks for it."""
 
-    request: Hashable
-    source: int
-    destination: int
-    reason: Reason
-    gain_seconds: float
-    cost_seconds: float
+    def __init__(
+        self,
+        *,
+        request: Hashable,
+        source: int,
+        destination: int,
+        reason: Reason,
+        gain_seconds: float,
+        cost_seconds: float,
+    ) -> None:
+        self.request = request
+        self.source = source
+        self.destination = destination
+        self.reason: Reason = reason
+        self.gain_seconds = gain_seconds
+        self.cost_seconds = cost_seconds
 
     def explain(self) -> str:
         """One line for logs and people."""
@@ -129,13 +93,13 @@ class Pairing:
     most: int = 64
     """Migrations at a time; an engine takes part in one, but one that leaves in several."""
 
-    def pair(self, workers: Workers, movable: Callable[[int], Sequence[Movable]]) -> list[Migration]:
-        """Moves worth their cost, the most pressing first. `movable` is asked for sources only, by number, and answers
+    def pair(self, workers: list[Worker], movable: Callable[[int], list[Movable]]) -> list[Migration]:
+        """Moves worth their cost between engines, named by their places in `workers`: the most pressing first. `movable` is asked for sources only, by number, and answers
         by rising (priority, tokens): an order that holds while they run, for all grow by a token a step."""
-        lasts = self._lasts(workers.table)
-        to = self._destinations(workers.table, lasts)
+        sides = Sides(workers, self.block_size, self.horizon)
+        to = [_Destination(number, workers[number], self.block_size) for number in sides.takers(self.most)]
         moves: list[Migration] = []
-        for source in self._sources(workers.table, lasts, to) if to else ():
+        for source in self._sources(workers, sides, to) if to else ():
             for request in source.choose(movable(source.number), self.block_size):
                 move = self._move(source, to[len(moves)], request)
                 if move is not None:
@@ -149,43 +113,20 @@ class Pairing:
         """Seconds that copying a token costs each sequence beside it."""
         return self.kv_bytes_per_token / self.link_bytes_per_second * _SLOWDOWN
 
-    def _lasts(self, table: Table) -> Column:
-        """Seconds until an engine's free blocks are used up; below zero when its next prompt does not fit."""
-        slack = table[_FREE] - table[_WANTED]
-        lasts: Column = slack * table[_STEP] * self.block_size / np.maximum(table[_RUNNING], 1.0)
-        return lasts
-
-    def _destinations(self, table: Table, lasts: Column) -> list[_Destination]:
-        """Those with room, the one that lasts longest first."""
-        some = np.flatnonzero((lasts > self.horizon) & (table[_LEAVING] + table[_BUSY] == 0.0))
-        some = some[np.argsort(-lasts[some])[: self.most]]
-        return [
-            _Destination(number, free - wanted, step * self.block_size / (running + 1.0), running, step, token)
-            for number, (free, _, running, _, wanted, _, step, token, _, _) in _rows(table, some)
-        ]
-
-    def _sources(self, table: Table, lasts: Column, to: Sequence[_Destination]) -> Iterator[_Source]:
-        """Who could save anything by a move: who leaves, who keeps the urgent waiting, who keeps others waiting, the
-        rest; the fullest first."""
-        pressed = (lasts < self.horizon) | (table[_LEAVING] > 0.0)
-        some = np.flatnonzero(pressed & (table[_BUSY] == 0.0) & (table[_RUNNING] > 0.0))
-        free, total, running, waiting, wanted, urgency, step, token, leaving, _ = table[:, some]
-        last, short, held = lasts[some], wanted - free, np.maximum(1.0, total - free)
-        full = (1.0 - np.maximum(0.0, last) / self.horizon) * held * self.block_size / running * token
-        late = short * _USUAL_OUTPUT * step / held * np.maximum(1.0, waiting)
-        kind = np.where(leaving > 0.0, 0, np.where(short <= 0.0, 3, np.where(urgency > 0.0, 1, 2)))
-        worth = np.where(kind == 0, inf, np.where(kind == 3, full, late))
-        copied = np.maximum(0.0, short - 1.0)  # blocks, at least, for the whole worth
-        beside = running + min([one.running for one in to])
-        gains = worth > copied * (self.block_size * self._slowing) * beside + min([one.step for one in to])
-        best = np.flatnonzero(gains)
-        best = best[np.lexsort((last[best], kind[best]))[: 2 * self.most]]
-        columns = [column[best].tolist() for column in (some, kind, worth, short, running, urgency, last)]
-        for number, rank, saves, lacks, count, urgent, lasting in zip(*columns, strict=True):
-            reason = _REASONS[rank]
-            below = urgent if reason == "Priority" else inf
-            keep = max(lasting, self.horizon) if reason == "Balance" else self.horizon
-            yield _Source(number, reason, saves, lacks, count, below, keep)
+    def _sources(self, rows: list[Worker], sides: Sides, to: list[_Destination]) -> Iterator[_Source]:
+        """Who could save anything by a move, twice as many as may move at most."""
+        copying = self.block_size * self._slowing
+        beside = min([one.running for one in to])
+        step = min([one.step for one in to])
+        left = 2 * self.most
+        for kind, number in sides.givers():
+            source = _Source(number, kind, rows[number], sides.lasts[number], self)
+            copied = max(0.0, source.short - 1.0)  # blocks, at least, for the whole worth
+            if source.worth > copied * copying * (source.running + beside) + step:
+                yield source
+                left -= 1
+                if left == 0:
+                    return
 
     def _move(self, source: _Source, to: _Destination, request: Movable) -> Migration | None:
         tokens = request.tokens
@@ -193,61 +134,83 @@ class Pairing:
         if (to.room - blocks) * to.block_seconds < source.keep:
             return None
         gain = tokens * to.token
-        if source.reason != "Leaving":
+        if source.kind != LEAVING:
             gain = source.worth * min(1.0, blocks / max(1.0, source.short))
         cost = tokens * self._slowing * (source.running + to.running) + to.step
         if gain <= cost:
             return None
-        return Migration(request.request, source.number, to.number, source.reason, gain, cost)
+        return Migration(
+            request=request.request,
+            source=source.number,
+            destination=to.number,
+            reason=_REASONS[source.kind],
+            gain_seconds=gain,
+            cost_seconds=cost,
+        )
 
 
-class _Destination(NamedTuple):
-    number: int
-    room: float
-    """Blocks."""
-    block_seconds: float
-    """For which a block lasts, with one sequence more."""
-    running: float
-    step: float
-    token: float
+class _Destination:
+    def __init__(self, number: int, row: Worker, block_size: int) -> None:
+        self.number = number
+        self.room = row.free_blocks - row.wanted_blocks
+        """Blocks."""
+        self.block_seconds = row.step_seconds * block_size / (row.running + 1.0)
+        """For which a block lasts, with one sequence more."""
+        self.running = row.running
+        self.step = row.step_seconds
+        self.token = row.token_seconds
 
 
-class _Source(NamedTuple):
-    number: int
-    reason: Reason
-    worth: float
-    """Seconds of delay that it could save at most."""
-    short: float
-    """Blocks that its next prompt lacks."""
-    running: float
-    below: float
-    """Only what is less urgent than that makes room."""
-    keep: float
-    """Seconds for which the blocks of a destination must last afterwards."""
+class _Source:
+    def __init__(self, number: int, kind: int, row: Worker, last: float, pairing: Pairing) -> None:
+        horizon = pairing.horizon
+        held = max(1.0, row.total_blocks - row.free_blocks)
+        self.number = number
+        self.kind = kind
+        self.short = row.wanted_blocks - row.free_blocks
+        """Blocks that its next prompt lacks."""
+        self.running = row.running
+        self.below = row.wanted_priority if kind == PRIORITY else inf
+        """Only what is less urgent than that makes room."""
+        self.keep = max(last, horizon) if kind == BALANCE else horizon
+        """Seconds for which the blocks of a destination must last afterwards."""
+        self.worth = inf
+        """Seconds of delay that it could save at most."""
+        if kind == BALANCE:
+            self.worth = (1.0 - max(0.0, last) / horizon) * held * pairing.block_size / row.running * row.token_seconds
+        elif kind != LEAVING:
+            self.worth = self.short * _USUAL_OUTPUT * row.step_seconds / held * max(1.0, row.waiting)
 
-    def choose(self, movable: Sequence[Movable], block_size: int) -> Sequence[Movable]:
+    def choose(self, movable: list[Movable], block_size: int) -> list[Movable]:
         """What to send away: of what leaves, what is dearest to compute anew; for room, the least that is enough, of
         the least urgent; for balance, the shortest."""
-        if self.reason == "Leaving":
+        if self.kind == LEAVING:
             return movable[: -_SHARED_BY - 1 : -1]
-        if self.reason == "Balance":
+        if self.kind == BALANCE:
             return movable[:1]
         return self._enough(movable, self.short * block_size)
 
-    def _enough(self, movable: Sequence[Movable], tokens: float) -> Sequence[Movable]:
+    def _enough(self, movable: list[Movable], tokens: float) -> list[Movable]:
         """The first of so many tokens, or the largest of the last priority that makes room."""
-        start, end, found = 0, len(movable), movable[:0]
-        while start < end and (priority := movable[start].priority) < self.below:
+        start, end = 0, len(movable)
+        found: list[Movable] = []
+        while start < end and movable[start].priority < self.below:
+            priority = movable[start].priority
             alike = movable[end - 1].priority == priority
-            stop = end if alike else bisect_right(movable, priority, lo=start, key=_PRIORITY)
-            found = movable[stop - 1 : stop]
+            stop = end if alike else bisect_right(movable, priority, lo=start, key=_urgency)
+            found = [movable[stop - 1]]
             if found[0].tokens >= tokens:
-                place = bisect_left(movable, tokens, lo=start, hi=stop, key=_TOKENS)
-                return movable[place : place + 1]
+                return [movable[_first(movable, tokens, start, stop - 1)]]
             start = stop
         return found
 
 
-def _rows(table: Table, numbers: NDArray[np.intp]) -> Iterator[tuple[int, list[float]]]:
-    """These engines, as plain numbers."""
-    return zip(numbers.tolist(), table[:, numbers].T.tolist(), strict=True)
+def _first(movable: list[Movable], tokens: float, start: int, end: int) -> int:
+    """Of equal priority, the first of so many tokens; the one at `end` has them. (`bisect` would call for each key.)"""
+    while start < end:
+        middle = (start + end) // 2
+        if movable[middle].tokens >= tokens:
+            end = middle
+        else:
+            start = middle + 1
+    return end

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from operator import itemgetter
+from operator import attrgetter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coxswain_scheduler.migration import Migration, Movable, Pairing, Worker, Workers
+from coxswain_scheduler.freeness import Worker
+from coxswain_scheduler.migration import Migration, Movable, Pairing
 
 PAIRING = Pairing(block_size=16, kv_bytes_per_token=128 * 1024, link_bytes_per_second=25e9)
 
@@ -24,11 +25,23 @@ def worker(
     leaving: bool = False,
     busy: bool = False,
 ) -> Worker:
-    return Worker(free, 1000, running, waiting, wanted, priority, step, 1e-4, leaving, busy)
+    return Worker(
+        free_blocks=free,
+        total_blocks=1000,
+        running=running,
+        waiting=waiting,
+        wanted_blocks=wanted,
+        wanted_priority=priority,
+        step_seconds=step,
+        token_seconds=1e-4,
+        leaving=leaving,
+        busy=busy,
+    )
 
 
 def paired(*fleet: Worker, movable: dict[int, list[Movable]], pairing: Pairing = PAIRING) -> list[Migration]:
-    return pairing.pair(Workers(fleet), lambda number: sorted(movable.get(number, []), key=itemgetter(1, 2)))
+    by_tokens = attrgetter("priority", "tokens")
+    return pairing.pair(list(fleet), lambda number: sorted(movable.get(number, []), key=by_tokens))
 
 
 def test_nobody_moves_where_all_is_well() -> None:
@@ -101,7 +114,7 @@ def test_who_is_busy_or_has_no_room_is_left_alone() -> None:
 
 
 def test_a_report_replaces_a_row() -> None:
-    workers = Workers([worker(), worker()])
+    workers = [worker(), worker()]
     workers[0] = worker(free=4)
     (move,) = PAIRING.pair(workers, lambda _: [Movable("r", 0, 800)])
     assert (len(workers), move.source) == (2, 0)
