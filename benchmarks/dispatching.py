@@ -21,7 +21,6 @@ import gc
 import gzip
 import json
 import random
-import sys
 import time
 from array import array
 from collections.abc import Iterable, Iterator, Sequence

@@ -94,8 +94,9 @@ class Pairing:
     """Migrations at a time; an engine takes part in one, but one that leaves in several."""
 
     def pair(self, workers: list[Worker], movable: Callable[[int], list[Movable]]) -> list[Migration]:
-        """Moves worth their cost between engines, named by their places in `workers`: the most pressing first. `movable` is asked for sources only, by number, and answers
-        by rising (priority, tokens): an order that holds while they run, for all grow by a token a step."""
+        """Moves worth their cost between engines, by their places in the list, the most pressing first. `movable` is
+        asked for sources only and answers by rising (priority, tokens): an order that holds while they run, for all
+        grow by a token a step."""
         sides = Sides(workers, self.block_size, self.horizon)
         to = [_Destination(number, workers[number], self.block_size) for number in sides.takers(self.most)]
         moves: list[Migration] = []

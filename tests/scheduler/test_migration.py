@@ -113,13 +113,6 @@ def test_who_is_busy_or_has_no_room_is_left_alone() -> None:
     assert paired(worker(free=4), worker(free=40), movable=requests) == []
 
 
-def test_a_report_replaces_a_row() -> None:
-    workers = [worker(), worker()]
-    workers[0] = worker(free=4)
-    (move,) = PAIRING.pair(workers, lambda _: [Movable("r", 0, 800)])
-    assert (len(workers), move.source) == (2, 0)
-
-
 def test_a_move_explains_itself_in_one_line() -> None:
     (move,) = paired(worker(free=4), worker(), movable={0: [Movable("r7", 0, 800)]})
     assert move.explain().startswith("r7 from 0 to 1: its engine is soon full, and would preempt; saves ")
