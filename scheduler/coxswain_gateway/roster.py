@@ -15,7 +15,7 @@ from coxswain_gateway.engines import LiveEngine, LiveRequest, Now
 from coxswain_gateway.members import Member
 from coxswain_scheduler.batching import block_hashes
 from coxswain_scheduler.costs import StepCost
-from coxswain_scheduler.prefixes import Holders, Level, PrefixIndex, names
+from coxswain_scheduler.prefixes import Holders, Level, PrefixIndex, Seating, names
 
 Names: TypeAlias = "dict[int, vec[i64]]"
 """Of a prompt's blocks, by their size in tokens (see `PrefixIndex`)."""
@@ -33,9 +33,8 @@ class Roster:
         self._time = time
         self._of_member: dict[str, LiveEngine] = {}
         self._seats: dict[int, LiveEngine] = {}
-        self._seat_of: dict[int, int] = {}
-        """Of those that can be sent work, by engine; and the other way round."""
-        self._engine_in: dict[int, int] = {}
+        self._seating = Seating()
+        """Of those that can be sent work."""
         self._sizes: Counter[int] = Counter()
         """Engines by the size of their blocks."""
         self._costs: dict[Kind, StepCost] = {}
@@ -55,11 +54,11 @@ class Roster:
 
     def open(self, engine: LiveEngine) -> None:
         """It can be sent work: it is among the `holders`."""
-        self._seat_of[engine.id], self._engine_in[engine.seat] = engine.seat, engine.id
+        self._seating.add(engine.id, engine.seat)
 
     def close(self, engine: LiveEngine) -> None:
         """It cannot any more."""
-        del self._seat_of[engine.id], self._engine_in[engine.seat]
+        self._seating.remove(engine.id)
 
     def drop(self, member: Member) -> None:
         """A member's engine is gone, with what it held; nothing where it has none."""
@@ -96,7 +95,7 @@ class Roster:
             levels += self.prefixes.levels(blocks, tokens=request.tokens, block_size=size)
         if len(request.names) > 1:
             levels.sort(key=_TOKENS, reverse=True)
-        return Holders(levels, seats=self._seat_of, engines=self._engine_in)
+        return Holders(levels, self._seating)
 
     def cost_errors(self) -> dict[Kind, float]:
         """Mean relative error of the predicted step, by kind of engine."""

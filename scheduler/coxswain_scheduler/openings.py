@@ -23,7 +23,7 @@ _SLACK: Final = 16
 """Marked seats that are left in any list."""
 
 
-class _Entry(Generic[Seat]):
+class Opening(Generic[Seat]):
     """A seat in one of the lists."""
 
     __slots__ = ("name", "order", "place", "seat", "there", "toll")
@@ -39,7 +39,7 @@ class _Entry(Generic[Seat]):
         self.toll = toll
         self.seat = seat
 
-    def __lt__(self, other: _Entry[Seat]) -> bool:
+    def __lt__(self, other: Opening[Seat]) -> bool:
         """The list ends with the first: there it costs nothing to take one out."""
         if self.order != other.order:
             return self.order > other.order
@@ -49,13 +49,15 @@ class _Entry(Generic[Seat]):
 class _Sorted(Generic[Seat]):
     """Entries, the last one first; some do not count any more."""
 
-    __slots__ = ("entries", "gone")
+    __slots__ = ("entries", "gone", "timed")
 
-    def __init__(self) -> None:
-        self.entries: list[_Entry[Seat]] = []
+    def __init__(self, *, timed: bool) -> None:
+        self.timed = timed
+        """Whether they are sorted by when they are ready."""
+        self.entries: list[Opening[Seat]] = []
         self.gone = 0
 
-    def add(self, entry: _Entry[Seat]) -> None:
+    def add(self, entry: Opening[Seat]) -> None:
         """Where it belongs."""
         entries = self.entries
         low, high = 0, len(entries)
@@ -68,7 +70,7 @@ class _Sorted(Generic[Seat]):
         entries.insert(low, entry)
         entry.place = self
 
-    def head(self) -> _Entry[Seat] | None:
+    def head(self) -> Opening[Seat] | None:
         """The first that counts."""
         entries = self.entries
         while entries:
@@ -79,7 +81,7 @@ class _Sorted(Generic[Seat]):
             self.gone -= 1
         return None
 
-    def discard(self, entry: _Entry[Seat]) -> None:
+    def discard(self, entry: Opening[Seat]) -> None:
         """It does not count any more."""
         entry.there = False
         self.gone += 1
@@ -87,7 +89,7 @@ class _Sorted(Generic[Seat]):
             self.entries = [each for each in self.entries if each.there]
             self.gone = 0
 
-    def first(self, start: int, end: int) -> list[_Entry[Seat]]:
+    def first(self, start: int, end: int) -> list[Opening[Seat]]:
         """Of those that count, in order, from one place up to another."""
         entries, found, place = self.entries, [], len(self.entries)
         while end > 0 and place > 0:
@@ -109,50 +111,42 @@ class _Kind(Generic[Seat]):
     __slots__ = ("later", "ready")
 
     def __init__(self) -> None:
-        self.ready: _Sorted[Seat] = _Sorted()
+        self.ready: _Sorted[Seat] = _Sorted(timed=False)
         """By toll."""
-        self.later: _Sorted[Seat] = _Sorted()
+        self.later: _Sorted[Seat] = _Sorted(timed=True)
         """By when they are ready."""
 
 
 class Openings(Generic[Seat]):
-    """Seats by name, with when they are ready (seconds) and their toll: what a prompt costs beside its prefill."""
+    """Seats with when they are ready (seconds) and their toll: what a prompt costs beside its prefill."""
 
     def __init__(self) -> None:
         self._kinds: dict[Hashable, _Kind[Seat]] = {}
-        self._entries: dict[int, tuple[_Kind[Seat], _Entry[Seat]]] = {}
         self._waits = 0.0
         self._waiting = 0
 
-    def __contains__(self, name: int) -> bool:
-        return name in self._entries
-
-    def put(self, name: int, seat: Seat, *, kind: Hashable, ready_at: float, toll: float, now: float) -> None:
-        """A seat, or what is new of it. Seats of one kind take equally long for a prompt."""
-        self.take(name)
+    def put(self, name: int, seat: Seat, *, kind: Hashable, ready_at: float, toll: float, now: float) -> Opening[Seat]:
+        """A seat that is in no list. Seats of one kind take equally long for a prompt; `name` decides where all else is
+        equal."""
         lists = self._kinds.get(kind)
         if lists is None:
             lists = self._kinds[kind] = _Kind()
         self._pass(lists, now)
         if ready_at <= now:
-            entry = _Entry(lists.ready, toll, name, toll, seat)
+            opening = Opening(lists.ready, toll, name, toll, seat)
         else:
-            entry = _Entry(lists.later, ready_at, name, toll, seat)
+            opening = Opening(lists.later, ready_at, name, toll, seat)
             self._waits += ready_at
             self._waiting += 1
-        self._entries[name] = lists, entry
-        entry.place.add(entry)
+        opening.place.add(opening)
+        return opening
 
-    def take(self, name: int) -> None:
-        """It is not open any more; nothing where it was not."""
-        known = self._entries.pop(name, None)
-        if known is None:
-            return
-        kind, entry = known
-        if entry.place is kind.later:
-            self._waits -= entry.order
+    def take(self, opening: Opening[Seat]) -> None:
+        """A seat, as `put` returned it, is in no list any more."""
+        if opening.place.timed:
+            self._waits -= opening.order
             self._waiting -= 1
-        entry.place.discard(entry)
+        opening.place.discard(opening)
 
     def first(self, now: float) -> list[Seat]:
         """Of each kind, the best of the ready seats and the first of the others."""

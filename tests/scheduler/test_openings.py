@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coxswain_scheduler.costs.polynomial import PolynomialTiming
-from coxswain_scheduler.openings import Openings
+from coxswain_scheduler.openings import Opening, Openings
 from coxswain_scheduler.prefilling import Choice, Choosing, Seats
 from coxswain_scheduler.queueing import Job
 from tests.policies.conftest import DECODE, PREFILL
@@ -19,14 +19,15 @@ HOLDERS = 4
 
 def test_of_the_ready_the_least_toll_and_of_the_others_the_soonest() -> None:
     openings: Openings[str] = Openings()
+    put: list[Opening[str]] = []
     for name, (ready_at, toll) in enumerate([(0.0, 0.3), (0.0, 0.1), (5.0, 0.0), (4.0, 0.2), (0.0, 0.2), (0.0, 0.4)]):
-        openings.put(name, "abcdef"[name], kind="gpu", ready_at=ready_at, toll=toll, now=1.0)
+        put.append(openings.put(name, "abcdef"[name], kind="gpu", ready_at=ready_at, toll=toll, now=1.0))
     openings.put(9, "other", kind="slow", ready_at=0.0, toll=0.9, now=1.0)
     assert openings.first(1.0) == ["b", "e", "a", "d", "other"]
     assert openings.waits(1.0) == pytest.approx(4.0 + 3.0)
     assert openings.first(4.5) == ["b", "d", "e", "c", "other"]
-    openings.take(1)
-    openings.take(1)
+    openings.take(put[1])
+    openings.take(put[4])
     openings.put(4, "e", kind="gpu", ready_at=7.0, toll=0.0, now=4.5)
     assert openings.first(4.5) == ["d", "a", "f", "c", "other"]
     assert openings.waits(4.5) == pytest.approx(0.5 + 2.5)
@@ -41,11 +42,13 @@ def test_seats_come_in_the_same_order_as_if_all_were_sorted(
 ) -> None:
     openings: Openings[int] = Openings()
     seats: dict[int, tuple[int, int]] = {}
+    listed: dict[int, Opening[int]] = {}
     for now, (name, there, ready_at, toll) in enumerate(changes):
-        openings.take(name)
-        seats.pop(name, None)
+        if name in listed:
+            openings.take(listed.pop(name))
+            del seats[name]
         if there:
-            openings.put(name, name, kind=0, ready_at=ready_at, toll=toll, now=now)
+            listed[name] = openings.put(name, name, kind=0, ready_at=ready_at, toll=toll, now=now)
             seats[name] = (ready_at, toll)
     now = len(changes) + wait
     found = openings.first(now)

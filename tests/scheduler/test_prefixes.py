@@ -6,7 +6,7 @@ from typing import ClassVar
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coxswain_scheduler.prefixes import Holders, Level, PrefixIndex, names, seat_set
+from coxswain_scheduler.prefixes import Holders, Level, PrefixIndex, Seating, names, seat_set
 
 
 def hits(index: PrefixIndex, hashes: Sequence[int]) -> dict[int, int]:
@@ -116,6 +116,10 @@ class TestHolders:
         assert (holders.get(2), holders.get(1), holders.get(1, 0), 3 in holders, len(holders)) == (64, None, 0, True, 3)
 
     def test_engines_have_names_of_their_own_and_some_do_not_count(self) -> None:
-        holders = Holders(self.LEVELS, seats={30: 3, 20: 2}, engines={3: 30, 2: 20})
+        seating = Seating()
+        for engine, seat in ((30, 3), (10, 0), (20, 2)):
+            seating.add(engine, seat)
+        seating.remove(10)
+        holders = Holders(self.LEVELS, seating)
         assert dict(holders) == {30: 192, 20: 64}
         assert (holders.most(9), holders.get(3, 0), holders[20]) == ([(30, 192), (20, 64)], 0, 64)

@@ -57,12 +57,10 @@ class Choosing:
         durations, stalls, tolls = self._seats.durations, self._seats.stalls, self._seats.tolls
         kept, considered = self.clearing.kept, vec[float]()
         best, least, chosen, held, begin = None, inf, 0.0, 0, now
-        kind, likewise, seconds = None, -1, 0.0
         for seat, cached in self._short_list(job, now) if many else self._all(job):
             if (kept and kept.get(seat.id, job) is not job) or (places is not None and seat.id not in places):
                 continue
-            if cached != likewise or seat.kind is not kind:
-                kind, likewise, seconds = seat.kind, cached, durations.seconds(seat, tokens - cached, cached)
+            seconds = durations.seconds(seat, tokens - cached, cached)
             start = seat.free_at
             if not alone:
                 if not many:

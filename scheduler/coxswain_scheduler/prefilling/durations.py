@@ -29,6 +29,9 @@ class Durations:
         """A seat of each kind."""
         self._said: dict[Timing, list[float]] = {}
         """What models that learn said of the probes when all was forgotten."""
+        self._kind: dict[int, float] | None = None
+        self._key, self._seconds = 0, 0.0
+        """What was asked for last: it is asked of one seat after the other."""
 
     def seat(self, engine: Engine) -> Seat:
         """A new seat, with those of its kind."""
@@ -46,10 +49,12 @@ class Durations:
     def seconds(self, seat: Seat, uncached: int, cached: int) -> float:
         """Of a prefill of so many tokens behind so many cached ones."""
         key = uncached >> _GRAIN_BITS | cached >> _START_BITS << 20
-        seconds = seat.kind.get(key)
-        if seconds is None:
-            seconds = seat.kind[key] = _ask(seat.engine, uncached, cached)
-        return seconds
+        if key != self._key or seat.kind is not self._kind:
+            seconds = seat.kind.get(key)
+            if seconds is None:
+                seconds = seat.kind[key] = _ask(seat.engine, uncached, cached)
+            self._kind, self._key, self._seconds = seat.kind, key, seconds
+        return self._seconds
 
     def least(self, uncached: int, cached: int = 0) -> float:
         """The same where that takes least; 0 without seats."""
@@ -65,6 +70,7 @@ class Durations:
         for seat in self._samples.values():
             if hasattr(seat.engine.timing, "learn") and self._has_changed(seat.engine):
                 seat.kind.clear()
+                self._kind = None
 
     def _has_changed(self, engine: Engine) -> bool:
         said = self._said.get(engine.timing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coxswain_scheduler.openings import Opening
 from coxswain_scheduler.policies.interface import Engine
 
 
@@ -10,7 +11,7 @@ class Seat:
 
     __slots__ = (
         "block_size", "blocks", "credit", "decoding", "earned", "engine", "free_at", "id", "kind", "looked",
-        "overwrites", "step", "used",
+        "opening", "overwrites", "step", "used",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, kind: dict[int, float]) -> None:
@@ -34,6 +35,8 @@ class Seat:
         """For which there is room."""
         self.looked = -1.0
         """When its decodes were last looked at."""
+        self.opening: Opening[Seat] | None = None
+        """Its place among many that are open, unless it has just been given a prompt (see `Seats`)."""
         self.overwrites = 0.0
         """Tokens that it has computed, and so evicted as many from its cache; later ones weigh more."""
 

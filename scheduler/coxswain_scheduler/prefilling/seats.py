@@ -71,10 +71,11 @@ class Seats:
         seat = self.open.pop(engine, None)
         if seat is None:
             return False
-        if len(self.open) > self.few:
-            self.openings.take(engine)
-        elif self.many:
-            self.many, self.openings = False, Openings()
+        self._unlist(seat)
+        if self.many and len(self.open) <= self.few:
+            self.many = False
+            for each in self.open.values():
+                self._unlist(each)
         return True
 
     def reopen(self, seat: Seat) -> None:
@@ -95,7 +96,7 @@ class Seats:
         free_at = seat.free_at
         seat.free_at = (free_at if free_at > now else now) + seconds
         if self.many:
-            self.openings.take(seat.id)  # likewise: `refresh` lists it again
+            self._unlist(seat)  # likewise: `refresh` lists it again
         else:
             seat.free_at = max(now, free_at, seat.engine.busy_until) + seconds
 
@@ -119,7 +120,7 @@ class Seats:
     def relist(self) -> None:
         """Of many seats, order anew those that are ready: what one has computed weighs less with time."""
         for seat in self.open.values():
-            if seat.id in self.openings:
+            if seat.opening is not None:
                 self._list(seat)
 
     def busy_for(self) -> float:
@@ -132,6 +133,14 @@ class Seats:
     def _list(self, seat: Seat) -> None:
         """It is open, and when it is ready for another prompt."""
         now = self._cluster.now
+        self._unlist(seat)
         ready_at, toll = self.stalls.rested_at(seat, now), self.tolls.usual(seat)
         kind = id(seat.kind), seat.id in self._hosts  # so both high priorities and others find theirs
-        self.openings.put(seat.id, seat, kind=kind, ready_at=ready_at, toll=toll, now=now)
+        seat.opening = self.openings.put(seat.id, seat, kind=kind, ready_at=ready_at, toll=toll, now=now)
+
+    def _unlist(self, seat: Seat) -> None:
+        """It is not ready for another prompt, as far as is known."""
+        opening = seat.opening
+        if opening is not None:
+            seat.opening = None
+            self.openings.take(opening)

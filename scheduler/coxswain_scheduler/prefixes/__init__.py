@@ -2,6 +2,7 @@
 
 from coxswain_scheduler.prefixes.holders import Holders, Level
 from coxswain_scheduler.prefixes.index import PrefixIndex, names
+from coxswain_scheduler.prefixes.seating import Seating
 from coxswain_scheduler.prefixes.seats import SeatSet, seat_set
 
-__all__ = ["Holders", "Level", "PrefixIndex", "SeatSet", "names", "seat_set"]
+__all__ = ["Holders", "Level", "PrefixIndex", "SeatSet", "Seating", "names", "seat_set"]

@@ -7,6 +7,7 @@ from typing import TypeVar, overload
 
 from mypy_extensions import i64, mypyc_attr
 
+from coxswain_scheduler.prefixes.seating import Seating
 from coxswain_scheduler.prefixes.seats import WORD, SeatSet, lowest
 
 _Default = TypeVar("_Default")
@@ -30,25 +31,21 @@ class Holders(Mapping[int, int]):
     a few.
     """
 
-    __slots__ = ("_engines", "_levels", "_seats")
+    __slots__ = ("_levels", "_seating")
 
     def __init__(
         self,
         levels: list[Level],
-        *,
-        seats: dict[int, int] | None = None,
-        engines: dict[int, int] | None = None,
+        seating: Seating | None = None,
     ) -> None:
-        """`levels`: with falling tokens; no seat is in two. `seats`: seats by engine, of all that count, and `engines`
-        the other way round; None where engines are named by their seats."""
+        """`levels`: with falling tokens; no seat is in two. `seating`: of all that count; None where engines are named
+        by their seats."""
         self._levels = levels
-        self._seats = seats
-        self._engines = engines
+        self._seating = seating
 
     def held(self, engine: int) -> int:
         """Tokens that it holds, none included."""
-        seats = self._seats
-        seat: i64 = engine if seats is None else seats.get(engine, -1)
+        seat: i64 = engine if self._seating is None else self._seating.seat(engine)
         if seat >= 0:
             for level in self._levels:
                 if level.seats.has(seat):
@@ -86,7 +83,7 @@ class Holders(Mapping[int, int]):
 
     def most(self, count: int, *, over: int = 0) -> list[tuple[int, int]]:
         """The first so many of those that hold more than `over`, with what they hold."""
-        known = self._engines
+        seating = self._seating
         found: list[tuple[int, int]] = []
         for level in self._levels:
             if level.tokens <= over:
@@ -99,8 +96,8 @@ class Holders(Mapping[int, int]):
                         return found
                     seat = place * WORD + lowest(word)
                     word &= word - 1
-                    engine = seat if known is None else known.get(seat)
-                    if engine is not None:
+                    engine = seat if seating is None else seating.engine(seat)
+                    if engine >= 0:
                         found.append((engine, level.tokens))
         return found
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence as Items
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from coxswain_scheduler.prefixes import Holders, PrefixIndex, names
+from coxswain_scheduler.prefixes import Holders, PrefixIndex, Seating, names
 from coxswain_scheduler.simulator.request import SimRequest
 
 if TYPE_CHECKING:
@@ -73,10 +73,14 @@ class Caches:
     def _told(self, request: SimRequest) -> Holders:
         """Block names are of one size: that of the engines."""
         fleet = self._simulation.fleet
-        visible = None if len(fleet.visible) == len(fleet.living) else {key: key for key in fleet.visible}
+        seating = None
+        if len(fleet.visible) < len(fleet.living):
+            seating = Seating()
+            for key in fleet.visible:
+                seating.add(key, key)
         size = self._simulation.setup.engines[0].block_size
         levels = self._index.levels(names(request.hashes), tokens=request.prompt_tokens, block_size=size)
-        return Holders(levels, seats=visible, engines=visible)
+        return Holders(levels, seating)
 
     def _learn(self, engine: SimEngine, stored: Items[int], removed: Items[int]) -> None:
         """Names below zero are of blocks that nobody else can ask for."""
