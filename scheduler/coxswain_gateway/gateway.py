@@ -66,7 +66,7 @@ class Gateway:
         self.fleet.draining = True
         log.info("draining: %d streams", self.fleet.streams.live)
         await asyncio.sleep(self._settings.linger_seconds)
-        self._server.closed = True
+        self._server.close()
         if self._site is not None:
             await self._site.stop()
         await self._server.idle()
