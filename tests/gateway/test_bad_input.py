@@ -88,7 +88,7 @@ async def test_a_bad_request_is_told_why(gateway: Running, name: str) -> None:
     assert error["error"]["message"]
     assert (error["error"]["param"], error["error"]["code"]) == (param, code)
     assert headers["x-request-id"] == "mine"
-    assert gateway.gateway.fleet.streams.live == 0
+    assert gateway.gateway.fleet.ledger.live == 0
 
 
 async def test_bad_requests_leave_others_untouched(start: Start, new_replica: NewReplica, info: EngineInfo) -> None:

@@ -52,7 +52,7 @@ async def test_a_slow_client_stalls_nobody(start: Start, new_replica: NewReplica
     async with raw_stream(gateway, body) as reader:
         await busy(replica)
         assert compare(await run_all(gateway, range(50), tokens=40), undisturbed(info, range(50), 40)).clean
-        await gateway.until(lambda: gateway.gateway.fleet.streams.live == 0, what="the slow client's own tokens")
+        await gateway.until(lambda: gateway.gateway.fleet.ledger.live == 0, what="the slow client's own tokens")
         (call,) = gateway.gateway._server._running
         assert call.writing_since is not None, "the client was not slow enough to block its writer"
         text = await reader.read(-1)
@@ -79,7 +79,7 @@ async def test_disconnecting_aborts(start: Start, new_replica: NewReplica, strea
     request.cancel()
     await replica.until(lambda: not replica.running, what="both sequences to be aborted")
     assert len(replica.aborted) == 2
-    assert gateway.gateway.fleet.streams.live == 0
+    assert gateway.gateway.fleet.ledger.live == 0
     assert gateway.gateway.fleet.statistics.ended == {"client_gone": 2}
 
 
@@ -91,7 +91,7 @@ async def test_too_many_waiting_get_429(start: Start, new_replica: NewReplica) -
         asyncio.create_task(gateway.post("/v1/completions", BODY | {"max_tokens": 2, "stream": False}))
         for _ in range(4)
     ]
-    await gateway.until(lambda: gateway.gateway.fleet.streams.waiting == 4, what="a full queue")
+    await gateway.until(lambda: gateway.gateway.fleet.ledger.waiting == 4, what="a full queue")
     with pytest.raises(RateLimitError) as refused:
         await gateway.openai.completions.create(model=MODEL, prompt="a")
     assert int(refused.value.response.headers["Retry-After"]) >= 1

@@ -46,7 +46,7 @@ async def test_what_cannot_be_in_time_gets_429_and_a_time_to_come_again(start: S
         assert "in time" in body["error"]["message"]
         assert int(headers["Retry-After"]) >= 1
     assert [status for status, _, _ in answers if status != 429] == [200] * len(replica.submitted)
-    assert gateway.gateway.fleet.streams.live == 0
+    assert gateway.gateway.fleet.ledger.live == 0
     assert (await gateway.status()).lost == 0
 
 

@@ -79,7 +79,7 @@ async def test_a_killed_replica_costs_no_stream_and_no_token(gateway: Running, i
     assert await gateway.metric("coxswain_replayed_tokens_total") >= 25
     assert await gateway.metric("coxswain_stream_gap_seconds_count") >= 5
     assert await gateway.metric("coxswain_inexact_replays_total") == 0
-    await gateway.until(lambda: gateway.gateway.fleet.streams.live == 0, what="every stream to be over")
+    await gateway.until(lambda: gateway.gateway.fleet.ledger.live == 0, what="every stream to be over")
 
 
 async def test_a_closed_connection_is_a_loss_only_after_silence(gateway: Running) -> None:

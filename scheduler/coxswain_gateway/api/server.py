@@ -164,7 +164,7 @@ class Server:
 
     def _admit(self, sequences: int) -> None:
         """Raises Overloaded when too much waits, Invalid when so much could never be taken."""
-        limit, waiting = self._settings.max_waiting, self._fleet.streams.waiting
+        limit, waiting = self._settings.max_waiting, self._fleet.ledger.waiting
         if sequences > limit:
             raise Invalid(f"n: {sequences} sequences at once are more than this service takes, {limit}", param="n")
         if waiting + self._preparing + sequences > limit:
