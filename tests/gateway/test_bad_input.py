@@ -10,7 +10,7 @@ import pytest
 from coxswain_protocol.messages import EngineInfo
 from e2e.compare import compare
 from tests.gateway.conftest import MODEL, NewReplica, Running, Start
-from tests.gateway.test_replay import busy, run_all, undisturbed
+from tests.gateway.streaming import busy, run_all, undisturbed
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 USER = [{"role": "user", "content": "hi"}]

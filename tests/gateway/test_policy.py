@@ -12,7 +12,7 @@ from coxswain_simulate.traces.recording import read
 from e2e.compare import compare
 from tests.gateway.conftest import NewReplica, Running, Start
 from tests.gateway.scripted import ScriptedReplica
-from tests.gateway.test_replay import busy, run_all, stream, undisturbed
+from tests.gateway.streaming import busy, run_all, stream, undisturbed
 
 Answer = tuple[int, Any, Any]
 
