@@ -120,7 +120,7 @@ class Streams:
         """Continue on another member, from the log as it is."""
         generation.avoid = generation.member if cause in ("gap", "abort", "error") else None
         if cause in ("leaving", "superseded"):
-            generation.fruitless -= 1
+            generation.fruitless = max(0, generation.fruitless - 1)
         self._detach(generation, abort=True, moves=True)
         self._statistics.replays[cause] += 1
         if generation.log.full:

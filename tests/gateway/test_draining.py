@@ -22,6 +22,7 @@ async def test_streams_leave_with_a_draining_replica(gateway: Running, info: Eng
     await stream(gateway, seed=99)
     assert len(leaver.submitted) == before
     assert "Draining" in {m.state for m in (await gateway.status()).members}
+    assert await gateway.metric("coxswain_stream_gap_seconds_count") >= 2, "their pause was not measured"
 
 
 async def test_onDrain_finish_lets_streams_end_where_they_are(gateway: Running, info: EngineInfo) -> None:  # noqa: N802
