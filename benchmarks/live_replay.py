@@ -23,11 +23,12 @@ import aiohttp
 import uvloop
 from rich.console import Console
 
-from benchmarks.gateway import TOKEN, free_ports, wait_healthy, wait_port
-from benchmarks.processes import running
+from benchmarks.processes import running, wait_healthy, wait_port
+from benchmarks.ready_replica import TOKEN
 from benchmarks.rows import hardware, write
 from coxswain_simulate.traces.recording import read
 from coxswain_simulate.validate import compared, table
+from e2e.cluster.ports import free_ports
 
 RESULTS = Path(__file__).parent / "results"
 ENGINE = {"num_blocks": 2048, "block_size": 16, "max_num_seqs": 16, "max_step_tokens": 256, "max_model_len": 2048}

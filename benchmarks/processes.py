@@ -1,4 +1,4 @@
-"""Processes under measurement: started, watched through /proc, ended."""
+"""Processes under measurement: started, waited for, watched through /proc, ended."""
 
 from __future__ import annotations
 
@@ -64,6 +64,32 @@ async def running(name: str, command: Sequence[str], *, env: dict[str, str] | No
                 yield Measured(name, process.pid, log)
             finally:
                 await _end(process)
+
+
+async def wait_port(port: int) -> None:
+    """Wait until somebody listens. Raises TimeoutError after 30 s."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionError:
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                return
+
+
+async def wait_healthy(port: int) -> None:
+    """Wait until `GET /health` says 200. Raises TimeoutError after 30 s, ConnectionError when nobody listens."""
+    async with asyncio.timeout(30):
+        while True:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            status = await reader.readline()
+            writer.close()
+            if b" 200 " in status:
+                return
+            await asyncio.sleep(0.02)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

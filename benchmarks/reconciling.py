@@ -10,27 +10,25 @@ import asyncio
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
-import msgspec
 from rich.console import Console
 
+from benchmarks.api_client import Client, Stored, connected
 from benchmarks.processes import Measured, running
 from benchmarks.rows import Row, Section
 from coxswain_crds import names
-from coxswain_operator.cluster.kinds import CHILDREN, PODS, SERVICES, Kind
-from coxswain_operator.cluster.login import Login
+from coxswain_operator.cluster.kinds import CHILDREN, PODS, SERVICES
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.ports import free_ports
 
 OURS, PEER = "ours", "peer"
 PEER_NAME = "kopf handler without children"
-CONCURRENT = 16
 DEADLINE_SECONDS = 300.0
 CHILDREN_PER_SERVICE = {"Secret": 1, "Service": 3, "Deployment": 2, "PodDisruptionBudget": 1}
 REPLICAS = 1
@@ -41,70 +39,6 @@ SERVICE: dict[str, Any] = {
     "kind": names.LLM_SERVICE,
     "spec": {"model": {"uri": "pvc://models/tiny"}, "scaling": {"replicas": REPLICAS}},
 }
-
-
-class _Metadata(msgspec.Struct, rename="camel"):
-    name: str
-    resource_version: str
-    generation: int = 0
-
-
-class _Status(msgspec.Struct, rename="camel"):
-    observed_generation: int = 0
-
-
-class _Object(msgspec.Struct):
-    metadata: _Metadata
-    status: _Status = msgspec.field(default_factory=_Status)
-
-
-class _Event(msgspec.Struct):
-    object: _Object
-
-
-@dataclass
-class Client:
-    """What the benchmark itself asks of the API server."""
-
-    session: aiohttp.ClientSession
-    server: str
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT))
-
-    async def send(self, method: str, path: str, body: dict[str, Any], *, kind: str = "application/json") -> _Object:
-        """Write one object. Raises aiohttp.ClientResponseError when it is refused."""
-        async with (
-            self.slots,
-            self.session.request(
-                method,
-                f"{self.server}{path}?fieldValidation=Strict",
-                data=msgspec.json.encode(body),
-                headers={"Content-Type": kind},
-            ) as response,
-        ):
-            answer = await response.read()
-            if response.status >= 400:
-                raise RuntimeError(f"{method} {path}: {answer.decode(errors='replace')}")
-            return msgspec.json.decode(answer, type=_Object)
-
-    async def count(self, kind: Kind, namespace: str) -> int:
-        """How many objects there are, without reading them."""
-        path = f"{self.server}{kind.path(namespace=namespace)}?limit=1"
-        async with self.session.get(path) as response:
-            answer = await response.json()
-        return len(answer["items"]) + int(answer["metadata"].get("remainingItemCount", 0))
-
-    async def events(self, kind: Kind, namespace: str) -> AsyncIterator[_Object]:
-        """Every change of an object from now on. A watch that the server ends is taken up where it was."""
-        path = self.server + kind.path(namespace=namespace)
-        async with self.session.get(f"{path}?limit=1") as response:
-            version = (await response.json())["metadata"]["resourceVersion"]
-        while True:
-            watch = f"{path}?watch=1&resourceVersion={version}"
-            async with self.session.get(watch, read_bufsize=1 << 20) as response:
-                async for line in response.content:
-                    changed = msgspec.json.decode(line, type=_Event).object
-                    version = changed.metadata.resource_version
-                    yield changed
 
 
 @dataclass(frozen=True)
@@ -142,7 +76,7 @@ async def measure(*, services: int, rounds: int, console: Console) -> Section:
             plane.kubectl("create", "namespace", namespace)
             plane.kubectl("create", "serviceaccount", "default", "-n", namespace)
         async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(_client(plane.kubeconfig))
+            client = await stack.enter_async_context(connected(plane.kubeconfig))
             port = free_ports(1)[0]
             ours = await stack.enter_async_context(running("operator", _operator(plane.kubeconfig, port)))
             peer = await stack.enter_async_context(running("kopf", _kopf(), env={"KUBECONFIG": str(plane.kubeconfig)}))
@@ -193,7 +127,7 @@ def _rows(services: int, ours: Side, peer: Side) -> list[Row]:
     ]
 
 
-async def _take(client: Client, side: Side, changes: Iterable[Awaitable[_Object]]) -> Taken:
+async def _take(client: Client, side: Side, changes: Iterable[Awaitable[Stored]]) -> Taken:
     """Send all changes, and wait until the status of each says that it was acted on."""
     watcher = asyncio.create_task(_watch(client, side.namespace, len(sending := list(changes))))
     await asyncio.sleep(0.5)  # the watch is established; events before the changes are none
@@ -226,12 +160,12 @@ async def _watch(client: Client, namespace: str, services: int) -> tuple[float, 
             settled.add(one.metadata.name)
 
 
-def _create(client: Client, namespace: str, services: int) -> Iterable[Awaitable[_Object]]:
+def _create(client: Client, namespace: str, services: int) -> Iterable[Awaitable[Stored]]:
     path = SERVICES.path(namespace=namespace)
     return [client.send("POST", path, SERVICE | {"metadata": {"name": _name(one)}}) for one in range(services)]
 
 
-def _change(client: Client, namespace: str, services: int, *, seconds: int) -> Iterable[Awaitable[_Object]]:
+def _change(client: Client, namespace: str, services: int, *, seconds: int) -> Iterable[Awaitable[Stored]]:
     body = {"spec": {"objectives": {"ttft": {"target": f"{seconds}s"}}}}
     paths = [SERVICES.path(namespace=namespace, name=_name(one)) for one in range(services)]
     return [client.send("PATCH", path, body, kind="application/merge-patch+json") for path in paths]
@@ -258,15 +192,6 @@ async def _leads(client: Client, operator: Measured, port: int) -> None:
             except aiohttp.ClientConnectionError:
                 pass
             await asyncio.sleep(0.1)
-
-
-@asynccontextmanager
-async def _client(kubeconfig: Path) -> AsyncIterator[Client]:
-    info = Login(kubeconfig)()
-    connector = aiohttp.TCPConnector(ssl=info.as_ssl_context(), limit=CONCURRENT + 2)
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-        yield Client(session, info.server.rstrip("/"))
 
 
 def _operator(kubeconfig: Path, port: int) -> list[str]:

@@ -17,9 +17,12 @@ from typing import cast
 
 from rich.console import Console
 
-from benchmarks.gateway import Attempt, Measured, Served, free_ports, gateway, measure, wait_healthy, wait_port
+from benchmarks.gateway import Figures, Served, gateway, measure
+from benchmarks.processes import running, wait_healthy, wait_port
+from benchmarks.ready_replica import Attempt
 from benchmarks.rows import Row, Section
 from coxswain_protocol.messages import Request, Sampling
+from e2e.cluster.ports import free_ports
 
 STREAMS = 64
 TOKENS = 300
@@ -63,8 +66,8 @@ async def compare(*, rounds: int, router: Path | None, console: Console) -> Sect
     )
 
 
-def _row(figure: str, unit: str, ours: list[Measured], peer: list[Measured]) -> Row:
-    def median(all_: list[Measured]) -> float:
+def _row(figure: str, unit: str, ours: list[Figures], peer: list[Figures]) -> Row:
+    def median(all_: list[Figures]) -> float:
         return statistics.median(float(getattr(one, figure)) for one in all_)
 
     name = f"gateway_{figure}"
@@ -144,17 +147,13 @@ async def _routed(router: Path) -> AsyncIterator[Served]:
     server = await asyncio.get_running_loop().create_server(lambda: _Connection(replica), "127.0.0.1", worker)
     flags = ["--host", "127.0.0.1", "--port", str(port), "--prometheus-port", str(metrics)]
     flags += ["--worker-urls", f"http://127.0.0.1:{worker}", "--policy", "round_robin", "--log-level", "error"]
-    process = await asyncio.create_subprocess_exec(
-        router, "launch", *flags, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
-    )
     try:
-        await wait_port(port)
-        await wait_healthy(port)
-        await _wait_served(port)
-        yield process, port, replica
+        async with running("sglang-router", [str(router), "launch", *flags]) as process:
+            await wait_port(port)
+            await wait_healthy(port)
+            await _wait_served(port)
+            yield process, port, replica
     finally:
-        process.terminate()
-        await process.wait()
         server.close()
 
 

@@ -6,41 +6,25 @@ import datetime
 import json
 import os
 import re
-import shutil
 import signal
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 
-from e2e.cluster import bytecode, dns, image, packages
+from e2e.cluster import bytecode, image, packages
 from e2e.cluster.binaries import binaries
-from e2e.cluster.cgroups import Group
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.errors import ClusterError, UnfitError
-from e2e.cluster.network import MAX_NODES, Lan, Subnets, choose_slot, delete_namespaces, used_slots
-from e2e.cluster.node import ENTER, Node
-from e2e.cluster.ports import free_ports
-from e2e.cluster.processes import Daemon
+from e2e.cluster.network import MAX_NODES
+from e2e.cluster.node import Node
+from e2e.cluster.parts import Parts
 from e2e.cluster.registration import READY_SECONDS
-from e2e.cluster.state import (
-    Layout,
-    directory_of,
-    exclusively,
-    group_of,
-    host_note,
-    is_laid_out,
-    names,
-    state_home,
-)
+from e2e.cluster.state import exclusively, is_laid_out, state_home
 from e2e.cluster.waiting import wait_until
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
@@ -61,6 +45,7 @@ class Cluster:
         self.name = name
         self.console = console or Console()
         self._count = nodes
+        self._parts = Parts(name, self.console)
 
     # What a user of it needs
 
@@ -77,13 +62,13 @@ class Cluster:
     @property
     def gateway(self) -> str:
         """The address of the oldest LLMService's gateways, on the loopback."""
-        return f"http://127.0.0.1:{self.layout.gateway_port}"
+        return f"http://127.0.0.1:{self._parts.layout.gateway_port}"
 
     def gateways(self) -> dict[str, str]:
         """Addresses on the loopback by `NAMESPACE/NAME`, of the services that have gateways."""
-        if not self._report.exists():
+        if not self._parts.report.exists():
             return {}
-        ports: dict[str, int] = json.loads(self._report.read_text())
+        ports: dict[str, int] = json.loads(self._parts.report.read_text())
         return {service: f"http://127.0.0.1:{port}" for service, port in ports.items()}
 
     def gateway_url(self, service: str, *, namespace: str = "default", timeout: float = 30.0) -> str:
@@ -117,9 +102,9 @@ class Cluster:
         with self._locked():
             self._sweep()
             try:
-                self._start()
+                self._parts.start(self._count)
             except ClusterError as error:
-                kept = self._keep_logs()
+                kept = self._parts.keep_logs()
                 self._sweep()
                 raise ClusterError(f"{error}\nlogs of this failed start: {kept}") from error
             except BaseException:
@@ -153,7 +138,7 @@ class Cluster:
         node = self.node(name)
         began = datetime.datetime.now(datetime.UTC)
         if node.alive:
-            self._lan.connect(name)
+            self._parts.lan.connect(name)
         else:
             node.delete()
             node.start()
@@ -173,7 +158,7 @@ class Cluster:
         """Whether the cluster is up, with all nodes running and Ready."""
         if not is_laid_out(self.name) or not self.plane.healthy():
             return False
-        daemons = (*self.plane.daemons(), self.forwarder)
+        daemons = (*self.plane.daemons(), self._parts.forwarder)
         return all(each.pid for each in daemons) and all(n.alive and self.is_ready(n.name) for n in self.nodes)
 
     def stop_api_server(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -189,31 +174,17 @@ class Cluster:
     @property
     def directory(self) -> Path:
         """Everything of this cluster, logs too."""
-        return directory_of(self.name)
+        return self._parts.directory
 
-    @cached_property
-    def layout(self) -> Layout:
-        """How the cluster that is up was made. Raises ClusterError when none is."""
-        return Layout.load(self.name)
-
-    @cached_property
+    @property
     def plane(self) -> ControlPlane:
-        """Its control plane."""
-        subnets = self._lan.subnets
-        return ControlPlane(
-            self.directory / "control-plane",
-            address=subnets.host,
-            services=subnets.services,
-            scheduler=True,
-            console=self.console,
-            enter=self._entrance,
-        )
+        """Its control plane. Raises ClusterError when the cluster is not up."""
+        return self._parts.plane
 
-    @cached_property
+    @property
     def nodes(self) -> list[Node]:
-        """Its nodes, dead ones too."""
-        count = self.layout.nodes
-        return [Node(i, count, self.directory / f"node-{i}", self._lan, self.plane) for i in range(1, count + 1)]
+        """Its nodes, dead ones too. Raises ClusterError when the cluster is not up."""
+        return self._parts.nodes
 
     def node(self, name: str) -> Node:
         """A node by its name. Raises ClusterError naming those there are."""
@@ -222,78 +193,10 @@ class Cluster:
             raise ClusterError(f"no node {name!r}; there are {', '.join(found)}")
         return found[name]
 
-    @cached_property
-    def forwarder(self) -> Daemon:
-        """Carries loopback ports to gateways."""
-        return Daemon("forwarder", self.directory)
-
-    @cached_property
-    def _lan(self) -> Lan:
-        return Lan(self.name, Subnets(self.layout.slot))
-
-    @property
-    def _report(self) -> Path:
-        return self.directory / "gateways.json"
-
-    @cached_property
-    def _host_group(self) -> Group:
-        return Group(f"{group_of(self.name).name}/host")
-
-    @property
-    def _entrance(self) -> list[str]:
-        return ["sh", "-c", ENTER.format(group=self._host_group.tracker), "sh"]
-
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with exclusively(state_home() / f"{self.name}.lock"):
             yield
-
-    def _start(self) -> None:
-        self._step("network and control groups", self._lay_out)
-        self._step(f"API server, controllers, scheduler; containerd of {self._count} nodes", self._start_servers)
-        self._step("nodes Ready", self._start_nodes)
-        self._step("DNS", self._wait_dns)
-
-    def _step(self, what: str, act: Callable[[], None]) -> None:
-        began = time.monotonic()
-        with self.console.status(f"{what} …"):
-            act()
-        self.console.print(f"  [green]✓[/] {what} [dim]({time.monotonic() - began:.1f} s)[/]")
-
-    def _lay_out(self) -> None:
-        self.directory.mkdir(parents=True, mode=0o700)
-        with exclusively(state_home() / "slots.lock"):
-            host_note().prepare()
-            taken = {Layout.load(name).slot for name in names()}
-            [port] = free_ports(1)
-            Layout(choose_slot(taken | used_slots()), self._count, port).save(self.name)
-        self._host_group.create()
-        self._lan.create()
-
-    def _start_servers(self) -> None:
-        with ThreadPoolExecutor() as pool:
-            starts = [pool.submit(self.plane.start), *(pool.submit(node.start) for node in self.nodes)]
-            for start in starts:
-                start.result()
-
-    def _start_nodes(self) -> None:
-        for node in self.nodes:
-            node.register()
-        replicas = min(2, len(self.nodes))
-        self.kubectl("apply", "-f", "-", stdin=dns.manifests(self._lan.subnets.dns, replicas=replicas))
-        self._start_forwarder()
-        for node in self.nodes:
-            node.wait_registered()
-        for node in self.nodes:
-            node.registration.wait(ready=True)
-
-    def _start_forwarder(self) -> None:
-        command = [sys.executable, "-m", "e2e.cluster.forwarder"]
-        arguments = [str(self.kubeconfig), str(self._report), str(self.layout.gateway_port)]
-        self.forwarder.start([*self._entrance, *command, *arguments], directory=image.SOURCES)
-
-    def _wait_dns(self) -> None:
-        self.kubectl("-n", dns.NAMESPACE, "rollout", "status", "deployment/coredns", "--timeout=60s", timeout=70)
 
     def _check_readable(self) -> None:
         closed = image.unreadable([Path(path) for path in image.loans(self.bin_dir).values()])
@@ -302,31 +205,5 @@ class Cluster:
             raise UnfitError(f"containers run as another user and cannot read {paths}; do: chmod -R o+rX {paths}")
 
     def _sweep(self) -> None:
-        """Take away what there is of this cluster, in whatever state it is; needs none of its files to be whole."""
-        group_of(self.name).kill()
-        self._reap()
-        if is_laid_out(self.name):
-            self._lan.delete()
-        delete_namespaces(self.name)
-        group_of(self.name).remove()
-        shutil.rmtree(self.directory, ignore_errors=True)
-        for part in ("layout", "plane", "nodes", "forwarder", "_lan"):
-            self.__dict__.pop(part, None)
-        with exclusively(state_home() / "slots.lock"):
-            if not names():
-                host_note().restore()
-
-    def _reap(self) -> None:
-        """Those dead that are children of this process."""
-        daemons = [self.__dict__["forwarder"]] if "forwarder" in self.__dict__ else []
-        daemons += self.plane.daemons() if "plane" in self.__dict__ else []
-        daemons += [daemon for node in self.__dict__.get("nodes", ()) for daemon in node.daemons()]
-        for daemon in daemons:
-            daemon.stop(signal.SIGKILL)
-
-    def _keep_logs(self) -> Path:
-        """Put a failed start's logs where taking it away leaves them. Returns the directory."""
-        kept = Path(tempfile.mkdtemp(prefix=f"coxswain-{self.name}-logs-"))
-        for log in self.directory.glob("**/*.log"):
-            shutil.copy(log, kept / f"{log.parent.name}-{log.name}")
-        return kept
+        self._parts.sweep()
+        self._parts = Parts(self.name, self.console)

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
-import ipaddress
 import json
-import shutil
 import signal
-import ssl
-import subprocess
-import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from rich.console import Console
 
+from e2e.cluster.administrator import Administrator
 from e2e.cluster.binaries import binaries
-from e2e.cluster.certificates import Authority, Certificate
-from e2e.cluster.errors import ClusterError, CommandError
-from e2e.cluster.ports import free_ports
+from e2e.cluster.certificates import Authority
+from e2e.cluster.control_home import ControlHome
+from e2e.cluster.errors import ClusterError
 from e2e.cluster.processes import Daemon
-from e2e.cluster.servers import Servers, write_admission
+from e2e.cluster.scratch import Scratch
+from e2e.cluster.servers import Servers
 from e2e.cluster.waiting import wait_until
 
-ADMIN_GROUP = "system:masters"
 PREFIX = "coxswain-control-plane-"
 START_SECONDS = 60.0
 SYSTEM_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease")
@@ -54,24 +47,25 @@ class ControlPlane:
     console: Console | None = None
     enter: Sequence[str] = ()
     api_server_flags: Sequence[str] = ()
-    _lock: IO[str] | None = field(default=None, init=False, repr=False)
+    _scratch: Scratch | None = field(default=None, init=False, repr=False)
+    _opened: ControlHome | None = field(default=None, init=False, repr=False)
 
     # What a user of it needs
 
     @property
     def kubeconfig(self) -> Path:
         """A configuration for the administrator."""
-        return self._directory / "admin.kubeconfig"
+        return self._home.kubeconfig
 
     @property
     def url(self) -> str:
         """Where the API server listens."""
-        return f"https://{self.address}:{self._ports['api']}"
+        return self._home.url
 
     @property
     def port(self) -> int:
         """The API server's port."""
-        return self._ports["api"]
+        return self._home.ports["api"]
 
     @cached_property
     def bin_dir(self) -> Path:
@@ -81,23 +75,23 @@ class ControlPlane:
     @property
     def authority(self) -> Authority:
         """Signs the certificates of this cluster."""
-        return Authority(self._directory / "certificates")
+        return self._home.authority
 
     def kubectl(self, *args: str, stdin: str | None = None, timeout: float = 60.0) -> str:
         """Run kubectl as administrator; returns its output. Raises CommandError when it exits non-zero."""
-        return self._run("kubectl", args, stdin, timeout)
+        return self._administrator.run("kubectl", args, stdin=stdin, timeout=timeout)
 
     def helm(self, *args: str, stdin: str | None = None, timeout: float = 120.0) -> str:
         """Run helm as administrator; returns its output. Raises CommandError when it exits non-zero."""
-        return self._run("helm", args, stdin, timeout)
+        return self._administrator.run("helm", args, stdin=stdin, timeout=timeout)
 
     def healthy(self) -> bool:
         """Whether the API server says it is ready."""
-        return self._read("/readyz") is not None
+        return self._administrator.read("/readyz") is not None
 
     def get(self, path: str) -> dict[str, Any] | None:
         """What the API has at `path`, quicker than kubectl; None when it is not there or nobody answers."""
-        text = self._read(path)
+        text = self._administrator.read(path)
         return None if text is None else json.loads(text)
 
     # Start and stop
@@ -106,7 +100,7 @@ class ControlPlane:
         """Start everything, and return when the API can be used. Raises ClusterError when it cannot."""
         self._prepare()
         try:
-            self._etcd.start([*self.enter, *self._servers.etcd()], tied=self._tied)
+            self._home.etcd.start([*self.enter, *self._servers.etcd()], tied=self._tied)
             self.start_api_server()
             wait_until(self._usable, what="the default service account", timeout=START_SECONDS)
         except ClusterError:
@@ -118,15 +112,11 @@ class ControlPlane:
         if self.directory is None or not self.directory.exists():
             return
         self._stop_clients()
-        self._api_server.stop(signal.SIGKILL)
-        self._etcd.stop(signal.SIGKILL)
-        if self._lock is not None:
-            shutil.rmtree(self.directory, ignore_errors=True)
-            self._lock.close()
-            self._lock = None
-            self.directory = None
-            self.__dict__.pop("_ports", None)
-            self.__dict__.pop("_tls", None)
+        self._home.api_server.stop(signal.SIGKILL)
+        self._home.etcd.stop(signal.SIGKILL)
+        if self._scratch is not None:
+            self._scratch.remove()
+            self.directory = self._scratch = self._opened = None
 
     def start_api_server(self) -> None:
         """Start the API server (again), at the same address and with the same data; returns when it is ready.
@@ -136,7 +126,7 @@ class ControlPlane:
         within two seconds of being heard again, before the API server calls itself ready.
         """
         self._stop_clients()
-        self._api_server.start([*self.enter, *self._servers.api_server(), *self.api_server_flags], tied=self._tied)
+        self._home.api_server.start([*self.enter, *self._servers.api_server(), *self.api_server_flags], tied=self._tied)
         self._wait_ready()
         self._start_clients()
 
@@ -145,20 +135,21 @@ class ControlPlane:
 
         Returns when its process is gone.
         """
-        self._api_server.stop(number, grace=10.0)
+        self._home.api_server.stop(number, grace=10.0)
 
     def pause_api_server(self) -> None:
         """Stop the API server in its tracks: connections stay open, nothing is answered."""
-        self._api_server.send(signal.SIGSTOP)
+        self._home.api_server.send(signal.SIGSTOP)
 
     def resume_api_server(self) -> None:
         """End the pause; returns when the API server is ready."""
-        self._api_server.send(signal.SIGCONT)
+        self._home.api_server.send(signal.SIGCONT)
         self._wait_ready()
 
     def daemons(self) -> list[Daemon]:
         """Every process of the control plane."""
-        return [self._etcd, self._api_server, self._controllers, self._scheduler]
+        home = self._home
+        return [home.etcd, home.api_server, home.controllers, home.scheduler]
 
     def __enter__(self) -> Self:
         self.start()
@@ -170,142 +161,54 @@ class ControlPlane:
     # Parts
 
     @property
-    def _directory(self) -> Path:
+    def _home(self) -> ControlHome:
         if self.directory is None:
             raise ClusterError("the control plane is not started")
-        return self.directory
+        if self._opened is None:
+            self._opened = ControlHome(self.directory, address=self.address, services=self.services)
+        return self._opened
 
     @property
-    def _tied(self) -> bool:
-        return self._lock is not None
-
-    @property
-    def _etcd(self) -> Daemon:
-        return self._daemon("etcd")
-
-    @property
-    def _api_server(self) -> Daemon:
-        return self._daemon("kube-apiserver")
-
-    @property
-    def _controllers(self) -> Daemon:
-        return self._daemon("kube-controller-manager")
-
-    @property
-    def _scheduler(self) -> Daemon:
-        return self._daemon("kube-scheduler")
-
-    @cached_property
-    def _daemons(self) -> dict[str, Daemon]:
-        return {}
-
-    def _daemon(self, name: str) -> Daemon:
-        known = self._daemons.get(name)
-        if known is None or known.directory != self._directory:
-            known = self._daemons[name] = Daemon(name, self._directory)
-        return known
-
-    @cached_property
-    def _ports(self) -> dict[str, int]:
-        ports: dict[str, int] = json.loads((self._directory / "ports.json").read_text())
-        return ports
+    def _administrator(self) -> Administrator:
+        return Administrator(self._home, self.bin_dir)
 
     @property
     def _servers(self) -> Servers:
-        return Servers(self._directory, self.bin_dir, self.authority, self.address, self.services, self._ports)
-
-    @cached_property
-    def _tls(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self.authority.certificate)
-        context.load_cert_chain(self._admin.certificate, self._admin.key)
-        return context
+        home = self._home
+        return Servers(home.directory, self.bin_dir, home.authority, self.address, self.services, home.ports)
 
     @property
-    def _admin(self) -> Certificate:
-        base = self.authority.directory / "admin"
-        return Certificate(base.with_suffix(".crt"), base.with_suffix(".key"))
+    def _tied(self) -> bool:
+        return self._scratch is not None
 
     def _prepare(self) -> None:
         _ = self.bin_dir
         if self.directory is None:
-            self.directory, self._lock = _temporary()
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not (self.directory / "ports.json").exists():
-            ports = dict(zip(("etcd", "peer", "api"), free_ports(3), strict=True))
-            (self.directory / "ports.json").write_text(json.dumps(ports))
-            self._write_certificates()
-            write_admission(self.directory)
-
-    def _write_certificates(self) -> None:
-        authority = self.authority
-        authority.create()
-        first = str(next(ipaddress.ip_network(self.services).hosts()))
-        names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
-        authority.issue("server", user="kube-apiserver", hosts=["localhost", "127.0.0.1", self.address, first, *names])
-        authority.issue("kubelet-client", user="kube-apiserver", groups=[ADMIN_GROUP])
-        authority.kubeconfig(self.kubeconfig, server=self.url, user="admin", groups=[ADMIN_GROUP])
-        for name in ("kube-controller-manager", "kube-scheduler"):
-            authority.kubeconfig(self._directory / f"{name}.kubeconfig", server=self.url, user=f"system:{name}")
+            self._scratch = Scratch(PREFIX)
+            self.directory = self._scratch.directory
+        self._home.prepare()
 
     def _start_clients(self) -> None:
         if self.controllers:
-            self._controllers.start([*self.enter, *self._servers.controllers()], tied=self._tied)
+            self._home.controllers.start([*self.enter, *self._servers.controllers()], tied=self._tied)
         if self.scheduler:
-            self._scheduler.start([*self.enter, *self._servers.client("kube-scheduler")], tied=self._tied)
+            self._home.scheduler.start([*self.enter, *self._servers.client("kube-scheduler")], tied=self._tied)
 
     def _stop_clients(self) -> None:
-        for daemon in (self._scheduler, self._controllers):
+        for daemon in (self._home.scheduler, self._home.controllers):
             daemon.stop(signal.SIGKILL)  # they hold nothing that matters, and would take their time
 
     def _wait_ready(self) -> None:
         def ready() -> bool:
-            for daemon in (self._etcd, self._api_server):
+            for daemon in (self._home.etcd, self._home.api_server):
                 if daemon.pid is None:
                     raise ClusterError(f"{daemon.name} ended, see {daemon.log}:\n{daemon.last_words()}")
             return self.healthy()
 
-        wait_until(ready, what=f"the API server at {self.url}, see {self._api_server.log}", timeout=START_SECONDS)
+        wait_until(ready, what=f"the API server at {self.url}, see {self._home.api_server.log}", timeout=START_SECONDS)
 
     def _usable(self) -> bool:
         paths = [f"/api/v1/namespaces/{name}" for name in ("default", *SYSTEM_NAMESPACES)]
         if self.controllers:
             paths.append("/api/v1/namespaces/default/serviceaccounts/default")
         return all(self.get(path) is not None for path in paths)
-
-    def _read(self, path: str) -> bytes | None:
-        try:
-            with urllib.request.urlopen(self.url + path, context=self._tls, timeout=5) as answer:
-                return bytes(answer.read())
-        except (urllib.error.URLError, OSError):
-            return None
-
-    def _run(self, program: str, args: Sequence[str], stdin: str | None, timeout: float) -> str:
-        home = self._directory / "home"
-        home.mkdir(exist_ok=True)
-        command = [str(self.bin_dir / program), *args]
-        environment = {"KUBECONFIG": str(self.kubeconfig), "HOME": str(home), "PATH": f"{self.bin_dir}:/usr/bin:/bin"}
-        shown = f"{program} {' '.join(args[:6])}"
-        try:
-            done = subprocess.run(
-                command, input=stdin, env=environment, capture_output=True, text=True, timeout=timeout, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ClusterError(f"{shown} did not end within {timeout:g} s") from error
-        if done.returncode:
-            raise CommandError(shown, done.returncode, done.stdout, done.stderr)
-        return done.stdout
-
-
-def _temporary() -> tuple[Path, IO[str]]:
-    """A new directory and the lock that shows it to be in use; removes those whose owner was killed."""
-    for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/lock"):
-        try:
-            with old.open("r+") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(old.parent, ignore_errors=True)
-        except OSError:
-            continue  # in use, or another user's
-    fresh = Path(tempfile.mkdtemp(prefix="coxswain-starting-"))  # takes its name when it has its lock
-    lock = (fresh / "lock").open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return fresh.rename(fresh.with_name(fresh.name.replace("coxswain-starting-", PREFIX))), lock

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from coxswain_gateway.canary import Canary
+from coxswain_gateway.ledger import Ledger
 from coxswain_gateway.members import AttentiveClock, Link, Member, Members
 from coxswain_gateway.recorder import Recorder
 from coxswain_gateway.settings import Settings
@@ -45,13 +46,14 @@ class Fleet:
         self._canary = Canary(idle_seconds=settings.canary_idle_seconds, clock=clock)
         self.statistics = Statistics()
         self.members = Members(heartbeat_limit=settings.heartbeat_limit)
+        self.ledger = Ledger(self.statistics, clock=clock, recorder=recorder)
         self.streams = Streams(
             settings=settings,
             members=self.members,
             policy=policy or Coxswain(),
             statistics=self.statistics,
+            ledger=self.ledger,
             clock=clock,
-            recorder=recorder,
         )
         self.cluster = self.streams.cluster
         self._recorder = recorder
@@ -167,13 +169,15 @@ class Fleet:
     def status(self) -> GatewayStatus:
         """The status page."""
         now, attentive = self.clock(), self._attention.now
-        members = tuple(member.status(attentive=attentive, now=now) for member in self.members)
+        members = tuple(
+            member.status(streams=self.streams.count(member), attentive=attentive, now=now) for member in self.members
+        )
         ages = [member.token_age for member in members if member.token_age is not None]
         return GatewayStatus(
             gateway=self._settings.gateway,
             members=members,
-            streams=self.streams.live,
-            waiting=self.streams.waiting,
+            streams=self.ledger.live,
+            waiting=self.ledger.waiting,
             token_age=min(ages, default=None),
             canary_error=self._canary.error,
             ttft=self.statistics.ttft.status(),
@@ -186,7 +190,7 @@ class Fleet:
 
     def traffic(self, since: str) -> Traffic:
         """What happened since that cursor."""
-        return self.streams.traffic.report(since, now=self.clock(), engines=self.cluster.engines.values())
+        return self.ledger.traffic.report(since, now=self.clock(), engines=self.cluster.engines.values())
 
     def predicted_wait(self) -> float:
         """Seconds after which a new request may expect its turn, at the best replica."""

@@ -64,9 +64,9 @@ class Gateway:
     async def drain(self) -> None:
         """Turn unready at once, serve on while endpoints catch up, then finish what was accepted."""
         self.fleet.draining = True
-        log.info("draining: %d streams", self.fleet.streams.live)
+        log.info("draining: %d streams", self.fleet.ledger.live)
         await asyncio.sleep(self._settings.linger_seconds)
-        self._server.closed = True
+        self._server.close()
         if self._site is not None:
             await self._site.stop()
         await self._server.idle()

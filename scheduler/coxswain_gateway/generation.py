@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from coxswain_gateway.members import Member
 from coxswain_gateway.token_log import TokenLog
+from coxswain_protocol.messages import EngineInfo
 
 if TYPE_CHECKING:
     from coxswain_gateway.engines import LiveRequest
-    from coxswain_gateway.members import Member
-    from coxswain_protocol.messages import EngineInfo
 
 
 class Listener(Protocol):

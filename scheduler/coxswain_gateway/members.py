@@ -10,7 +10,6 @@ import logging
 from collections.abc import Iterator
 from typing import Protocol
 
-from coxswain_gateway.generation import Generation
 from coxswain_protocol.messages import EngineInfo, FromGateway, Hello, Load
 from coxswain_protocol.status import MemberState, MemberStatus
 
@@ -76,8 +75,6 @@ class Member:
         self.canary_sent = 0.0
         self.canary_error = ""
         self.load = Load()
-        self.streams: dict[str, Generation] = {}
-        """Running here, by attempt id."""
 
     @property
     def state(self) -> MemberState:
@@ -96,8 +93,8 @@ class Member:
         if self.link is not None:
             self.link.send(message)
 
-    def status(self, *, attentive: float, now: float) -> MemberStatus:
-        """As the status page has it."""
+    def status(self, *, streams: int, attentive: float, now: float) -> MemberStatus:
+        """As the status page has it, with the number of `streams` on it."""
         return MemberStatus(
             replica=self.replica,
             incarnation=self.incarnation,
@@ -107,7 +104,7 @@ class Member:
             accelerator=self.info.accelerator,
             exact="exact" in self.info.features,
             step_floor_seconds=self.info.step_floor_seconds,
-            streams=len(self.streams),
+            streams=streams,
             token_age=None if self.token_at is None else now - self.token_at,
             load=self.load,
         )

@@ -59,11 +59,11 @@ class _FleetCollector(Collector):
         yield self._counter_by("replays", "Sequences submitted again.", "cause", s.replays)
 
     def _gauges(self) -> Iterator[Metric]:
-        streams = self._fleet.streams
-        yield self._gauge("streams", "Sequences that have not ended.", streams.live)
-        yield self._gauge("num_requests_waiting", "Sequences without a first token.", streams.waiting)
-        yield self._gauge("num_requests_running", "Sequences with a first token.", streams.live - streams.waiting)
-        yield self._gauge("held_streams", "Sequences that no replica can take.", streams.held)
+        ledger = self._fleet.ledger
+        yield self._gauge("streams", "Sequences that have not ended.", ledger.live)
+        yield self._gauge("num_requests_waiting", "Sequences without a first token.", ledger.waiting)
+        yield self._gauge("num_requests_running", "Sequences with a first token.", ledger.live - ledger.waiting)
+        yield self._gauge("held_streams", "Sequences that no replica can take.", self._fleet.streams.held)
         members = GaugeMetricFamily("coxswain_members", "Replicas by state.", labels=[*self._labels, "state"])
         states = [member.state for member in self._fleet.members]
         for state in ("Ready", "Draining", "Lost"):

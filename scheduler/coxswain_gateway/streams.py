@@ -10,17 +10,18 @@ import logging
 from collections.abc import Callable
 from typing import Literal
 
+from coxswain_gateway.attempts import Attempts
 from coxswain_gateway.cluster import LiveCluster
 from coxswain_gateway.generation import Generation
+from coxswain_gateway.held import Held
+from coxswain_gateway.ledger import Ledger
 from coxswain_gateway.members import Member, Members
-from coxswain_gateway.recorder import Recorder
+from coxswain_gateway.places import Places
 from coxswain_gateway.settings import Settings
 from coxswain_gateway.statistics import Statistics
 from coxswain_gateway.token_log import GapError
-from coxswain_gateway.traffic import TrafficLog
-from coxswain_protocol.messages import Abort, Chunk, EngineInfo, Finish, Submit
+from coxswain_protocol.messages import Abort, Chunk, Finish, Submit
 from coxswain_scheduler.policies.interface import Objectives, Policy
-from coxswain_scheduler.resuming import best_places
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,6 @@ FRUITLESS_LIMIT = 5
 """Attempts in a row without a token before a sequence is suspected of killing its replicas."""
 FAILURE_LIMIT = 2
 """Attempts in a row that an engine itself gave up, before its word is passed on to the client."""
-REMIND_SECONDS = 5.0
-"""Between two signs of life to the client of a held stream."""
 
 
 class Streams:
@@ -44,17 +43,14 @@ class Streams:
         members: Members,
         policy: Policy,
         statistics: Statistics,
+        ledger: Ledger,
         clock: Callable[[], float],
-        recorder: Recorder | None = None,
     ) -> None:
         self._settings = settings
-        self._members = members
         self._statistics = statistics
-        self._clock = clock
-        self._recorder = recorder
-        self.traffic = TrafficLog()
-        self._held: dict[str, Generation] = {}
-        self._reminded = clock()
+        self._ledger = ledger
+        self._attempts = Attempts()
+        self._held = Held(seconds=settings.hold_seconds, clock=clock)
         self.cluster = LiveCluster(
             policy,
             objectives=Objectives(ttft=settings.latest_ttft_seconds, inter_token=settings.inter_token_seconds),
@@ -63,23 +59,20 @@ class Streams:
             refuse=self._shed,
             review=self._review,
         )
-        self.live = 0
-        """Generations that have not ended."""
-        self.waiting = 0
-        """Of these, without a first token."""
+        self._places = Places(members, exact=settings.replay == "Exact", engine_of=self.cluster.engine_of)
 
     @property
     def held(self) -> int:
         """Generations that no replica can take at the moment."""
         return len(self._held)
 
+    def count(self, member: Member) -> int:
+        """How many run on `member`."""
+        return self._attempts.count(member)
+
     def start(self, generation: Generation) -> None:
         """Accept a new generation and place it."""
-        self.live += 1
-        self.waiting += 1
-        self._statistics.accepted += 1
-        self._statistics.prompt_tokens += len(generation.log.prompt)
-        self.traffic.started(generation)
+        self._ledger.accepted(generation)
         self._place(generation)
 
     def stop(self, generation: Generation, *, outcome: str) -> None:
@@ -90,7 +83,7 @@ class Streams:
 
     def take(self, member: Member, chunk: Chunk, now: float) -> None:
         """A chunk from `member`, received at monotonic time `now`."""
-        generation = member.streams.get(chunk.id)
+        generation = self._attempts.find(member, chunk.id)
         if generation is None:
             self._refuse_stale(member, chunk)
             return
@@ -110,7 +103,7 @@ class Streams:
 
     def move_all(self, member: Member, cause: Cause) -> None:
         """Continue elsewhere whatever runs on `member`."""
-        for generation in list(member.streams.values()):
+        for generation in self._attempts.on(member):
             self.move(generation, cause)
 
     def leave(self, member: Member, *, at_last: bool = False) -> None:
@@ -118,8 +111,8 @@ class Streams:
 
         What cannot go on anywhere stays: the member may yet finish it before it goes.
         """
-        for generation in list(member.streams.values()):
-            places = self._places(generation)
+        for generation in self._attempts.on(member):
+            places = self._places.best(generation)
             if places and (generation.faithful or at_last):
                 self.move(generation, "leaving")
 
@@ -127,7 +120,7 @@ class Streams:
         """Continue on another member, from the log as it is."""
         generation.avoid = generation.member if cause in ("gap", "abort", "error") else None
         if cause in ("leaving", "superseded"):
-            generation.fruitless -= 1
+            generation.fruitless = max(0, generation.fruitless - 1)
         self._detach(generation, abort=True, moves=True)
         self._statistics.replays[cause] += 1
         if generation.log.full:
@@ -146,86 +139,49 @@ class Streams:
     def retry(self) -> None:
         """Members can do more than before: place what was held, and look anew where what waits may go."""
         self._review()
-        for generation in list(self._held.values()):
+        for generation in self._held:
             self._place(generation)
 
     def tick(self, now: float) -> None:
         """Fail what was held for too long, and give signs of life to the clients of the rest."""
-        for generation in [g for g in self._held.values() if g.held_until is not None and now >= g.held_until]:
+        for generation in self._held.overdue(now):
             self._fail(generation, f"no replica could take it for {self._settings.hold_seconds:g} s")
-        if self._held and now - self._reminded >= REMIND_SECONDS:
-            self._reminded = now
-            for generation in self._held.values():
-                generation.listener.advanced()
-
-    @property
-    def _exact(self) -> bool:
-        return self._settings.replay == "Exact"
-
-    def _candidates(self, generation: Generation) -> dict[str, Member]:
-        """Members that could run it, those that have proved themselves if there are any."""
-        needed = len(generation.log.prompt) + generation.log.sampling.max_tokens
-        able = [
-            member
-            for member in self._members.open()
-            if member.info.tokenizer_digest == generation.tokenizer and member.info.max_model_len >= needed
-        ]
-        able = [member for member in able if member is not generation.avoid] or able
-        return {m.key: m for m in able if m.proved} or {m.key: m for m in able}
+        self._held.remind(now)
 
     def _place(self, generation: Generation) -> None:
-        places = self._places(generation)
-        if not places:
-            self._hold(generation)
-            return
-        self._held.pop(generation.log.id, None)
-        generation.held_until = None
-        self.cluster.arrived(generation, places)
-
-    def _places(self, generation: Generation) -> frozenset[int]:
-        """The engines that it may go to, which keep the promise best; notes whether they keep it."""
-        candidates = self._candidates(generation)
-        names, generation.faithful = best_places(generation.origin, _infos(candidates), exact=self._exact)
-        engines = [self.cluster.engine_of(candidates[name]) for name in names]
-        return frozenset(engine for engine in engines if engine is not None)
+        places = self._places.best(generation)
+        if places:
+            self._held.release(generation)
+            self.cluster.arrived(generation, places)
+        else:
+            self._held.add(generation)
 
     def _review(self) -> None:
         """Members have changed: where what waits with the policy may go. What may go nowhere is held."""
         for request in list(self.cluster.waiting.values()):
-            if places := self._places(request.generation):
+            if places := self._places.best(request.generation):
                 self.cluster.constrain(request, places)
             else:
                 self.cluster.ended(request.generation, moves=True)
-                self._hold(request.generation)
+                self._held.add(request.generation)
 
     def _submit(self, generation: Generation, member: Member) -> None:
         request = generation.log.next_attempt()
         if not generation.faithful:
             self._statistics.inexact_replays += 1
             generation.origin = member.info
-        generation.member = member
-        generation.replica = member.replica
         generation.fruitless += 1
-        member.streams[request.id] = generation
+        self._attempts.add(generation, member)
         self._statistics.replayed_tokens += len(request.output)
         member.send(Submit(request))
 
-    def _hold(self, generation: Generation) -> None:
-        if generation.held_until is None:
-            generation.held_until = self._clock() + self._settings.hold_seconds
-            self._held[generation.log.id] = generation
-            generation.listener.advanced()
-
     def _detach(self, generation: Generation, *, abort: bool, moves: bool = False) -> None:
         """Take it off its member, the policy, or the held; `abort` tells the member."""
-        self._held.pop(generation.log.id, None)
+        self._held.forget(generation)
         self.cluster.ended(generation, moves=moves)
-        member, generation.member = generation.member, None
-        if member is not None:
-            attempt = generation.log.attempt_id
-            member.streams.pop(attempt, None)
-            if abort:
-                member.send(Abort(attempt))
+        member = self._attempts.remove(generation)
+        if member is not None and abort:
+            member.send(Abort(generation.log.attempt_id))
 
     def _refuse_stale(self, member: Member, chunk: Chunk) -> None:
         """Tokens of a superseded attempt: dropped, and its replica told so unless it has ended there anyway."""
@@ -234,28 +190,18 @@ class Streams:
             member.send(Abort(chunk.id))
 
     def _progressed(self, member: Member, generation: Generation, fresh: int, now: float) -> None:
-        statistics = self._statistics
-        statistics.output_tokens += fresh
         member.token_at = now
-        if generation.fruitless:
-            self._began(member, generation, now)
-        else:
-            statistics.inter_token.record(now - generation.last_token_at)
-        generation.last_token_at = now
+        first = bool(generation.fruitless)
+        if first:
+            self._began(member, generation)
+        self._ledger.progressed(generation, fresh, now, first=first)
 
-    def _began(self, member: Member, generation: Generation, now: float) -> None:
+    def _began(self, member: Member, generation: Generation) -> None:
         """The first token of an attempt."""
         generation.fruitless = generation.failures = 0
         self.cluster.began(generation)
-        if generation.interrupted_at is not None:
-            self._statistics.gap.record(now - generation.interrupted_at)
-            generation.interrupted_at = None
         if generation.first_token_at is None:
-            generation.first_token_at = now
             generation.origin = member.info
-            self.waiting -= 1
-            self._statistics.ttft.record(now - generation.created)
-            self._statistics.cached_tokens += generation.log.cached or 0
 
     def _finished(self, generation: Generation, finish: Finish) -> None:
         if finish.reason in ("abort", "error"):
@@ -289,17 +235,5 @@ class Streams:
 
     def _end(self, generation: Generation, outcome: str) -> None:
         generation.over = True
-        self.live -= 1
-        if generation.first_token_at is None:
-            self.waiting -= 1
-        now = self._clock()
-        self._statistics.ended[outcome] += 1
-        self._statistics.duration.record(now - generation.created)
-        self.traffic.ended(generation, outcome, now)
-        if self._recorder is not None:
-            self._recorder.request(generation, outcome)
+        self._ledger.ended(generation, outcome)
         generation.listener.advanced()
-
-
-def _infos(members: dict[str, Member]) -> dict[str, EngineInfo]:
-    return {key: member.info for key, member in members.items()}

@@ -1,4 +1,4 @@
-"""The batcher driven as an engine would drive it, with tokens made up."""
+"""Batches: who is in them, in what order, and who gives way."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coxswain_scheduler.batching import (
-    Batch,
-    Batcher,
-    BlockPool,
     Entry,
     IntegrityError,
     Limits,
@@ -20,18 +17,7 @@ from coxswain_scheduler.batching import (
     check_batcher,
 )
 from coxswain_scheduler.batching.integrity import _check_writes
-
-BLOCK = 4
-
-
-def batcher(*, blocks: int = 64, max_num_seqs: int = 8, max_step_tokens: int = 32) -> Batcher[TokenSequence]:
-    limits = Limits(max_num_seqs=max_num_seqs, max_step_tokens=max_step_tokens)
-    return Batcher(pool=BlockPool(size=blocks), block_size=BLOCK, limits=limits)
-
-
-def sequence(name: str, prompt: int, first: int = 0) -> TokenSequence:
-    return TokenSequence(name, prompt=range(first, first + prompt), block_size=BLOCK)
-
+from tests.batching.driving import BLOCK, batcher, sequence, shape, step
 
 NAMES = ("usual", "batch", "also usual", "urgent", "later batch")
 
@@ -41,25 +27,6 @@ def ranked(name: str, prompt: int, rank: float) -> TokenSequence:
     it = sequence(name, prompt, first=100 * (1 + NAMES.index(name)))
     it.rank = rank
     return it
-
-
-def step(it: Batcher[TokenSequence], *, ends: dict[str, int]) -> Batch[TokenSequence]:
-    """One step; each sequence that samples gets a token, and leaves at the length that `ends` gives it."""
-    batch = it.schedule()
-    check_batcher(it, batch)
-    it.commit(batch)
-    check_batcher(it, batch)
-    for entry in batch.entries:
-        if entry.samples:
-            entry.sequence.append(1000)
-            if len(entry.sequence.tokens) >= ends[entry.sequence.id]:
-                it.remove(entry.sequence.id)
-    check_batcher(it, batch)
-    return batch
-
-
-def shape(batch: Batch[TokenSequence]) -> list[tuple[str, int, int, bool]]:
-    return [(entry.sequence.id, entry.start, entry.count, entry.samples) for entry in batch.entries]
 
 
 def test_a_long_prompt_is_computed_in_chunks_beside_decodes_that_never_wait() -> None:
@@ -137,75 +104,6 @@ def test_the_highest_rank_gives_way_before_the_youngest_and_waits_at_the_head_of
     assert [victim.id for victim in batch.preempted] == ["batch"]
     assert [one.id for one in it.waiting] == ["batch", "later batch"]
     assert set(it.running) == {"usual", "also usual"}
-
-
-def test_a_sequence_set_aside_keeps_its_blocks_and_goes_on_where_it_stopped() -> None:
-    it = batcher()
-    ends = {"a": 20, "b": 20}
-    it.add(sequence("a", 6))
-    it.add(sequence("b", 6, first=50))
-    step(it, ends=ends)
-    it.set_aside("a")
-    free = it.pool.free
-    assert shape(step(it, ends=ends)) == [("b", 6, 1, True)]
-    assert it.pool.free == free and list(it.aside) == ["a"]
-    it.resume("a")
-    assert shape(step(it, ends=ends)) == [("b", 7, 1, True), ("a", 6, 1, True)]
-    it.set_aside("a")
-    held = len(it.aside["a"].blocks)
-    free = it.pool.free
-    assert it.remove("a") is not None and it.pool.free == free + held
-    check_batcher(it, Batch())
-
-
-def test_kv_that_comes_from_elsewhere_takes_room_but_no_budget_and_is_decoded_from_when_it_is_there() -> None:
-    it = batcher(max_num_seqs=2, max_step_tokens=4)
-    it.add(sequence("here", 4))
-    sent = sequence("sent", 9, first=50)
-    sent.arriving = 8
-    it.add(sent)
-    ends = {"here": 20, "sent": 20}
-    batch = step(it, ends=ends)
-    assert shape(batch) == [("here", 0, 4, True)]
-    assert [one.id for one in batch.arriving] == ["sent"] and list(it.aside) == ["sent"]
-    assert (sent.computed, len(sent.blocks), sent.registered, sent.pending) == (8, 3, 0, 1)
-    assert shape(step(it, ends=ends)) == [("here", 4, 1, True)]
-    assert it.pool.match(sent.hashes(2)).count == 0, "nobody may reuse what is not there yet"
-    it.resume("sent")
-    assert it.pool.match(sent.hashes(2)).count == 2
-    assert shape(step(it, ends=ends)) == [("here", 5, 1, True), ("sent", 8, 1, True)]
-
-
-def test_what_could_go_on_waits_for_a_place_where_as_many_run_as_may() -> None:
-    it = batcher(max_num_seqs=1)
-    ends = {"a": 20, "b": 6}
-    it.add(sequence("a", 4))
-    step(it, ends=ends)
-    it.set_aside("a")
-    it.add(sequence("b", 4, first=50))
-    step(it, ends=ends)
-    assert not it.resume("a") and list(it.aside) == ["a"]
-    assert shape(step(it, ends=ends)) == [("b", 4, 1, True)], "which ends b"
-    batch = step(it, ends=ends)
-    assert [one.id for one in batch.resumed] == ["a"] and shape(batch) == [("a", 4, 1, True)]
-
-
-def test_what_arrives_and_is_preempted_is_computed_here() -> None:
-    it = batcher(blocks=4, max_num_seqs=2)
-    it.add(sequence("old", 7))
-    step(it, ends={"old": 20})
-    sent = sequence("sent", 8, first=50)
-    sent.arriving = 7
-    it.add(sent)
-    ends = {"old": 12, "sent": 20}
-    step(it, ends=ends)
-    it.resume("sent")
-    while "sent" in it.running:
-        step(it, ends=ends)
-    assert it.waiting == [sent] and sent.arriving == 0
-    while "sent" not in it.running:
-        batch = step(it, ends=ends)
-    assert shape(batch)[-1][0] == "sent" and sent.computed == sent.length - 1
 
 
 def test_limits_that_would_stall_a_decode_are_refused() -> None:

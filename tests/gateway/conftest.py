@@ -192,3 +192,10 @@ async def gateway(start: Start, new_replica: NewReplica) -> Running:
     for name in ("replica-0", "replica-1"):
         await running.add(new_replica(name))
     return running
+
+
+@pytest.fixture
+async def scripted(start: Start, new_replica: NewReplica) -> tuple[Running, ScriptedReplica]:
+    """A gateway with a single replica, and that replica."""
+    gateway = await start()
+    return gateway, await gateway.add(new_replica("replica-0"))

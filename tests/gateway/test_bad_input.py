@@ -10,7 +10,7 @@ import pytest
 from coxswain_protocol.messages import EngineInfo
 from e2e.compare import compare
 from tests.gateway.conftest import MODEL, NewReplica, Running, Start
-from tests.gateway.test_replay import busy, run_all, undisturbed
+from tests.gateway.streaming import busy, run_all, undisturbed
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 USER = [{"role": "user", "content": "hi"}]
@@ -88,7 +88,7 @@ async def test_a_bad_request_is_told_why(gateway: Running, name: str) -> None:
     assert error["error"]["message"]
     assert (error["error"]["param"], error["error"]["code"]) == (param, code)
     assert headers["x-request-id"] == "mine"
-    assert gateway.gateway.fleet.streams.live == 0
+    assert gateway.gateway.fleet.ledger.live == 0
 
 
 async def test_bad_requests_leave_others_untouched(start: Start, new_replica: NewReplica, info: EngineInfo) -> None:

@@ -1,27 +1,23 @@
-"""Clients that are slow, leave, or are too many; a gateway that is asked to end."""
+"""Clients that are slow, leave, or are too many; and what a gateway says of itself to those that ask."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import socket
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from openai import APIStatusError, AsyncOpenAI, InternalServerError, RateLimitError
+from openai import APIStatusError, InternalServerError, RateLimitError
 
 from coxswain_protocol.messages import EngineInfo
 from e2e.compare import compare
 from tests.gateway.conftest import MODEL, NewReplica, Running, Start
 from tests.gateway.scripted import expected
-from tests.gateway.test_replay import busy, run_all, undisturbed
+from tests.gateway.streaming import busy, run_all, undisturbed
 
 BODY: dict[str, Any] = {"model": MODEL, "prompt": "a", "max_tokens": 400, "stream": True}
 
@@ -52,7 +48,7 @@ async def test_a_slow_client_stalls_nobody(start: Start, new_replica: NewReplica
     async with raw_stream(gateway, body) as reader:
         await busy(replica)
         assert compare(await run_all(gateway, range(50), tokens=40), undisturbed(info, range(50), 40)).clean
-        await gateway.until(lambda: gateway.gateway.fleet.streams.live == 0, what="the slow client's own tokens")
+        await gateway.until(lambda: gateway.gateway.fleet.ledger.live == 0, what="the slow client's own tokens")
         (call,) = gateway.gateway._server._running
         assert call.writing_since is not None, "the client was not slow enough to block its writer"
         text = await reader.read(-1)
@@ -79,7 +75,7 @@ async def test_disconnecting_aborts(start: Start, new_replica: NewReplica, strea
     request.cancel()
     await replica.until(lambda: not replica.running, what="both sequences to be aborted")
     assert len(replica.aborted) == 2
-    assert gateway.gateway.fleet.streams.live == 0
+    assert gateway.gateway.fleet.ledger.live == 0
     assert gateway.gateway.fleet.statistics.ended == {"client_gone": 2}
 
 
@@ -91,7 +87,7 @@ async def test_too_many_waiting_get_429(start: Start, new_replica: NewReplica) -
         asyncio.create_task(gateway.post("/v1/completions", BODY | {"max_tokens": 2, "stream": False}))
         for _ in range(4)
     ]
-    await gateway.until(lambda: gateway.gateway.fleet.streams.waiting == 4, what="a full queue")
+    await gateway.until(lambda: gateway.gateway.fleet.ledger.waiting == 4, what="a full queue")
     with pytest.raises(RateLimitError) as refused:
         await gateway.openai.completions.create(model=MODEL, prompt="a")
     assert int(refused.value.response.headers["Retry-After"]) >= 1
@@ -168,74 +164,6 @@ def canaries(replica: Any) -> list[str]:
     return [m.request.id for m in replica.messages(Submit) if m.request.id.startswith("canary")]
 
 
-class Process:
-    """`python -m coxswain_gateway` on free ports."""
-
-    def __init__(self, log: Path) -> None:
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-        self.api, self.replicas, self.status = (s.getsockname()[1] for s in sockets)
-        for listener in sockets:
-            listener.close()
-        self.log = log
-
-    async def start(self) -> None:
-        flags = {"service": "chat", "namespace": "default", "model": MODEL, "gateway": "gateway-0"}
-        flags |= {"host": "127.0.0.1", "linger-seconds": "0.5", "replay": "Exact"}
-        flags |= {"port": self.api, "replica-port": self.replicas, "status-port": self.status}
-        arguments = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
-        with self.log.open("wb") as stderr:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "coxswain_gateway", *arguments,
-                stderr=stderr, env={**os.environ, "COXSWAIN_TOKEN": "secret"},
-            )  # fmt: skip
-        async with asyncio.timeout(20), aiohttp.ClientSession() as http:
-            while True:
-                try:
-                    async with http.get(f"http://127.0.0.1:{self.status}/live") as answer:
-                        assert answer.status == 200
-                        return
-                except aiohttp.ClientError:
-                    assert self.process.returncode is None, self.log.read_text()
-                    await asyncio.sleep(0.02)
-
-
-async def health(http: aiohttp.ClientSession, process: Process) -> int:
-    async with http.get(f"http://127.0.0.1:{process.api}/health") as answer:
-        return answer.status
-
-
-async def test_sigterm_finishes_what_was_accepted(tmp_path: Path, new_replica: NewReplica) -> None:
-    process = Process(tmp_path / "log")
-    await process.start()
-    replica = new_replica("replica-0", step_seconds=0.01)
-    url = f"http://127.0.0.1:{process.api}/v1"
-    try:
-        await replica.connect(process.replicas)
-        async with aiohttp.ClientSession() as http, AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
-            async with asyncio.timeout(10):
-                while await health(http, process) != 200:  # noqa: ASYNC110 - another process, or any state at all, is watched
-                    await asyncio.sleep(0.01)
-            stream = await client.completions.create(model=MODEL, prompt="a", max_tokens=150, seed=1, stream=True)
-            await busy(replica)
-            process.process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(5):
-                while await health(http, process) != 503:  # noqa: ASYNC110 - another process, or any state at all, is watched
-                    await asyncio.sleep(0.01)
-            late = await client.completions.create(model=MODEL, prompt="b", max_tokens=1)
-            assert late.choices[0].finish_reason == "length", "endpoints had not caught up yet, and it was refused"
-            finish = [event.choices[0].finish_reason async for event in stream]
-            assert finish[-1] == "length"
-        assert await asyncio.wait_for(process.process.wait(), 10) == 0
-    finally:
-        if process.process.returncode is None:
-            process.process.kill()
-            await process.process.wait()
-        await replica.kill()
-    lines = [json.loads(line) for line in process.log.read_text().splitlines()]
-    assert all({"time", "level", "message", "gateway"} <= set(line) for line in lines)
-    assert any(line["message"] == "request done" and line["replica"] == ["replica-0"] for line in lines)
-
-
 async def test_a_request_after_the_end_is_sent_elsewhere(start: Start, new_replica: NewReplica) -> None:
     gateway = await start(linger_seconds=0)
     await gateway.add(new_replica("replica-0"))
@@ -246,14 +174,3 @@ async def test_a_request_after_the_end_is_sent_elsewhere(start: Start, new_repli
         status, error, _ = await gateway.post("/v1/completions", {"prompt": "a"})
         assert (status, error["error"]["code"]) == (503, "draining")
         raise aiohttp.ClientError
-
-
-async def test_flags_are_checked(tmp_path: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "COXSWAIN_TOKEN"}
-    arguments = ["--service", "a", "--namespace", "b", "--model", "c", "--gateway", "d"]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "coxswain_gateway", *arguments, env=environment, stderr=asyncio.subprocess.PIPE
-    )
-    _, stderr = await asyncio.wait_for(process.communicate(), 20)
-    assert process.returncode == 2
-    assert stderr.startswith(b"coxswain_gateway: COXSWAIN_TOKEN is not set")

@@ -12,7 +12,7 @@ from coxswain_simulate.traces.recording import read
 from e2e.compare import compare
 from tests.gateway.conftest import NewReplica, Running, Start
 from tests.gateway.scripted import ScriptedReplica
-from tests.gateway.test_replay import busy, run_all, stream, undisturbed
+from tests.gateway.streaming import busy, run_all, stream, undisturbed
 
 Answer = tuple[int, Any, Any]
 
@@ -46,7 +46,7 @@ async def test_what_cannot_be_in_time_gets_429_and_a_time_to_come_again(start: S
         assert "in time" in body["error"]["message"]
         assert int(headers["Retry-After"]) >= 1
     assert [status for status, _, _ in answers if status != 429] == [200] * len(replica.submitted)
-    assert gateway.gateway.fleet.streams.live == 0
+    assert gateway.gateway.fleet.ledger.live == 0
     assert (await gateway.status()).lost == 0
 
 

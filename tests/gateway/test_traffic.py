@@ -15,7 +15,7 @@ import msgspec
 from coxswain_protocol.traffic import Traffic
 from tests.coordinator.test_coordinator import status
 from tests.gateway.conftest import NewReplica, Running, Start
-from tests.gateway.test_replay import busy
+from tests.gateway.streaming import busy
 
 SECRET = {"Authorization": "Bearer secret"}
 

@@ -140,6 +140,17 @@ class Operator:
         lines = [line for line in self.page("/metrics")[1].splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
+    def patches(self) -> float:
+        """PATCHes so far."""
+        lines = [line for line in self.page("/metrics")[1].splitlines() if 'verb="PATCH"' in line]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("coxswain_api_requests_total"))
+
+    def is_quiet(self) -> bool:
+        """No PATCH within half a second, while nothing is due."""
+        before = self.patches()
+        time.sleep(0.5)
+        return self.metric("coxswain_queue_depth") == 0 and self.patches() == before
+
     def kill(self, number: signal.Signals = signal.SIGKILL) -> int:
         """Send a signal, wait for the end, return the exit code."""
         assert self.process is not None

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.operator.conftest import GROUP, LEASE, Namespace, Operator, eventually
+from tests.operator.conftest import GROUP, Namespace, Operator, eventually
 
 pytestmark = pytest.mark.apiserver
 
@@ -210,49 +207,21 @@ def test_once_at_rest_a_pass_writes_nothing_and_a_change_of_status_is_one_patch(
 ) -> None:
     namespace.apply()
     eventually(lambda: namespace.conditions().get("Accepted"), "a status")
-    eventually(lambda: _is_quiet(own), "no more requests")
-    before = _patches(own)
+    eventually(own.is_quiet, "no more requests")
+    before = own.patches()
     namespace.become_ready("chat-serve-0-1")
     eventually(lambda: namespace.service()["status"].get("readyReplicas") == 1, "a ready replica")
-    eventually(lambda: _is_quiet(own), "no more requests")
-    assert _patches(own) == before + 1
-
-
-def _patches(operator: Operator) -> float:
-    lines = [line for line in operator.page("/metrics")[1].splitlines() if 'verb="PATCH"' in line]
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("coxswain_api_requests_total"))
-
-
-def _is_quiet(operator: Operator) -> bool:
-    """No PATCH within half a second, while nothing is due."""
-    before = _patches(operator)
-    time.sleep(0.5)
-    return operator.metric("coxswain_queue_depth") == 0 and _patches(operator) == before
-
-
-def test_an_operator_that_starts_with_an_invalid_spec_leaves_what_runs_alone(
-    namespace: Namespace, operators: Callable[..., Operator]
-) -> None:
-    first = operators("first").ready().leading()
-    generation = namespace.apply({"scaling": {"replicas": 2}})["metadata"]["generation"]
-    eventually(lambda: len(namespace.pod_names()) == 2, "two replicas")
-    eventually(lambda: _is_quiet(first), "no more requests")
-    first.kill(signal.SIGTERM)
-    namespace.apply({"scaling": {"replicas": 1}, "model": {"uri": "file:///etc/models"}})
-    second = operators("second").ready().leading()
-    eventually(lambda: namespace.conditions().get("Accepted", {}).get("status") == "False", "Accepted=False")
-    eventually(lambda: _is_quiet(second), "no more requests")
-    assert len(namespace.pod_names()) == 2
-    assert namespace.conditions()["WorkloadsReady"]["observedGeneration"] == generation
+    eventually(own.is_quiet, "no more requests")
+    assert own.patches() == before + 1
 
 
 def test_a_rollout_restart_of_the_gateways_is_not_undone(namespace: Namespace, own: Operator) -> None:
     namespace.apply()
     path = CHILDREN["gateway"].format(namespace.name)
     eventually(lambda: namespace.get(path), "the gateways")
-    eventually(lambda: _is_quiet(own), "no more requests")
+    eventually(own.is_quiet, "no more requests")
     namespace.plane.kubectl("rollout", "restart", "-n", namespace.name, "deployment/chat-gateway")
-    eventually(lambda: _is_quiet(own), "no more requests")
+    eventually(own.is_quiet, "no more requests")
     found = (namespace.get(path) or {})["spec"]["template"]["metadata"]["annotations"]
     assert "kubectl.kubernetes.io/restartedAt" in found
 
@@ -264,7 +233,7 @@ def test_events_are_counted_not_repeated(namespace: Namespace, own: Operator) ->
         (name,) = namespace.pod_names()
         namespace.plane.kubectl("delete", "pod", "-n", namespace.name, name, "--grace-period=0", "--force")
         eventually(partial(_is_replaced, namespace, name), "a replacement")
-    eventually(lambda: _is_quiet(own), "no more requests")
+    eventually(own.is_quiet, "no more requests")
     assert len(_events(namespace)) <= 2
 
 
@@ -277,51 +246,3 @@ def _events(namespace: Namespace) -> list[tuple[str, str]]:
     listed = namespace.get(f"/apis/events.k8s.io/v1/namespaces/{namespace.name}/events") or {}
     ours = [event for event in listed["items"] if event["regarding"]["kind"] == "LLMService"]
     return sorted((event["reason"], event["note"]) for event in ours)
-
-
-def test_another_operator_takes_over_at_once_when_one_ends_and_within_the_lease_when_one_dies(
-    namespace: Namespace, operators: Callable[..., Operator]
-) -> None:
-    first = operators("first").ready().leading()
-    second = operators("second").ready()
-    namespace.apply()
-    eventually(namespace.pod_names, "a replica")
-    uid = namespace.pods()[0]["metadata"]["uid"]
-    assert second.metric("coxswain_leader") == 0
-
-    began = time.monotonic()
-    assert first.kill(signal.SIGTERM) == 0
-    second.leading()
-    assert time.monotonic() - began < 5
-
-    third = operators("third").ready()
-    began = time.monotonic()
-    second.kill(signal.SIGKILL)
-    third.leading()
-    assert time.monotonic() - began < 20
-    lease = namespace.get(LEASE.format(namespace=namespace.name)) or {}
-    assert lease["spec"]["holderIdentity"] == "third"
-    assert [pod["metadata"]["uid"] for pod in namespace.pods()] == [uid]
-
-
-def test_an_operator_whose_lease_is_taken_ends_with_an_error(namespace: Namespace, own: Operator) -> None:
-    path = LEASE.format(namespace=namespace.name)
-    patch = {"spec": {"holderIdentity": "somebody"}}
-    assert namespace.client.request("PATCH", path, patch, kind="application/merge-patch+json")[0] == 200
-    assert own.process is not None
-    assert own.process.wait(timeout=15) == 1
-    assert any("the lease is held by somebody" in line["message"] for line in own.lines())
-
-
-def test_a_restarted_operator_changes_nothing(namespace: Namespace, operators: Callable[..., Operator]) -> None:
-    first = operators("first").ready().leading()
-    namespace.apply({"scaling": {"replicas": 2}})
-    eventually(lambda: len(namespace.pod_names()) == 2, "two replicas")
-    eventually(lambda: _is_quiet(first), "no more requests")
-    before = namespace.service()["metadata"]["resourceVersion"]
-    first.kill(signal.SIGTERM)
-    second = operators("second").ready().leading()
-    eventually(lambda: second.metric("coxswain_reconcile_total") >= 1, "a pass")
-    eventually(lambda: _is_quiet(second), "no more requests")
-    assert _patches(second) == 0
-    assert namespace.service()["metadata"]["resourceVersion"] == before

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from coxswain_protocol.messages import PROTOCOL_VERSION, Beat, Blocks, Leaving, Step, Tokenizer
+from coxswain_protocol.messages import PROTOCOL_VERSION, Beat, Blocks, Step, Tokenizer
 from coxswain_workers.addresses import GatewayAddresses
 from coxswain_workers.engine.interface import EngineOptions
 from coxswain_workers.engine.native import load_native
@@ -189,45 +189,6 @@ async def test_an_engine_that_hangs_or_fails_ends_the_replica(fault: Exception |
                     pytest.fail("the replica ended without an error")
         finally:
             engine.released.set()
-
-
-async def test_drain_by_migration_ends_when_the_streams_have_moved() -> None:
-    async with TestGateway() as gateway, running(Metronome(), gateway) as (replica, task):
-        await gateway.joined()
-        gateway.submit(request("a", tokens=1_000_000))
-        await gateway.until(lambda: gateway.tokens("a"), "tokens")
-        draining = asyncio.create_task(replica.drain(30.0))
-        await gateway.until(lambda: gateway.all(Leaving), "a word of leaving")
-        assert gateway.all(Leaving) == [Leaving(30.0, finish=False)]
-        assert not task.done()
-        gateway.abort("a")
-        async with asyncio.timeout(5):
-            await asyncio.gather(draining, task)
-    assert not gateway.connected
-
-
-async def test_drain_by_finishing_lets_streams_end() -> None:
-    async with TestGateway() as gateway, running(Metronome(), gateway, on_drain="Finish") as (replica, task):
-        await gateway.joined()
-        gateway.submit(request("a", tokens=200))
-        await gateway.until(lambda: gateway.tokens("a"), "tokens")
-        await replica.drain(30.0)
-        async with asyncio.timeout(5):
-            await task
-        await gateway.until(lambda: not gateway.connected, "the connection to close")
-    assert gateway.all(Leaving) == [Leaving(30.0, finish=True)]
-    assert len(gateway.tokens("a")) == 200
-
-
-async def test_draining_has_a_limit() -> None:
-    async with TestGateway() as gateway, running(Metronome(), gateway, on_drain="Finish") as (replica, task):
-        await gateway.joined()
-        gateway.submit(request("a", tokens=1_000_000))
-        await gateway.until(lambda: gateway.tokens("a"), "tokens")
-        async with asyncio.timeout(5):
-            await replica.drain(0.3)
-            await task
-    assert not gateway.finished("a")
 
 
 async def test_gateways_are_found_by_name_and_kept_when_dns_fails() -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from uuid import uuid4
 
 import msgspec
 from aiohttp import web
 
 from coxswain_gateway.api.calls import Call, Wanted
-from coxswain_gateway.api.errors import APIError, Invalid, Overloaded, Unavailable
+from coxswain_gateway.api.errors import Invalid, Overloaded, Unavailable
+from coxswain_gateway.api.exchanges import Exchanges, request_id
 from coxswain_gateway.api.prompts import Ids, chat_prompt, completion_prompts
 from coxswain_gateway.api.requests import ChatRequest, CommonRequest, CompletionRequest, decode
 from coxswain_gateway.api.sampling import check, sampling
@@ -29,12 +27,6 @@ from coxswain_protocol.messages import EngineInfo
 
 log = logging.getLogger(__name__)
 
-REQUEST_ID = "x-request-id"
-_GOOD_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_ID_KEY = web.RequestKey("request_id", str)
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 class Server:
     """The OpenAI API of one model."""
@@ -43,19 +35,15 @@ class Server:
         self._settings = settings
         self._fleet = fleet
         self._texts = texts
+        self._exchanges = Exchanges(statistics=fleet.statistics, max_body_bytes=settings.max_body_bytes)
         self._metrics = Exposition(settings=settings, fleet=fleet)
         self._preparing = 0
-        self._open_requests = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._running: dict[Call, web.Request] = {}
         self._started = int(time.time())
-        self.closed = False
-        """No new requests, on whatever connection they come."""
 
     def application(self) -> web.Application:
         """For aiohttp to serve."""
-        app = web.Application(middlewares=[self._frame], client_max_size=self._settings.max_body_bytes)
+        app = web.Application(middlewares=[self._exchanges.frame], client_max_size=self._settings.max_body_bytes)
         app.router.add_post("/v1/chat/completions", self.chat)
         app.router.add_post("/v1/completions", self.completion)
         app.router.add_get("/v1/models", self.models)
@@ -64,9 +52,13 @@ class Server:
         app.router.add_get("/metrics", self.metrics)
         return app
 
+    def close(self) -> None:
+        """Take no new requests, on whatever connection they come."""
+        self._exchanges.closed = True
+
     async def idle(self) -> None:
         """Until every request has been answered to the end."""
-        await self._idle.wait()
+        await self._exchanges.idle()
 
     def drop_stalled(self, now: float) -> None:
         """Cut off clients that have taken nothing for too long."""
@@ -116,7 +108,7 @@ class Server:
         return web.Response(body=self._metrics.text(), headers={"Content-Type": self._metrics.content_type})
 
     async def _body(self, request: web.Request) -> bytes:
-        if self.closed:
+        if self._exchanges.closed:
             raise Unavailable("this gateway is shutting down", code="draining", retry_after=1)
         limit = self._settings.max_body_bytes
         if (request.content_length or 0) > limit:
@@ -166,13 +158,13 @@ class Server:
             priority=-(ask.priority or 0),
         )
         self._admit(len(prompts) * wanted.n)
-        call = Call(request_id=request[_ID_KEY], fleet=self._fleet, text=text)
+        call = Call(request_id=request_id(request), fleet=self._fleet, text=text)
         call.start(prompts, samplings, wanted)
         return call
 
     def _admit(self, sequences: int) -> None:
         """Raises Overloaded when too much waits, Invalid when so much could never be taken."""
-        limit, waiting = self._settings.max_waiting, self._fleet.streams.waiting
+        limit, waiting = self._settings.max_waiting, self._fleet.ledger.waiting
         if sequences > limit:
             raise Invalid(f"n: {sequences} sequences at once are more than this service takes, {limit}", param="n")
         if waiting + self._preparing + sequences > limit:
@@ -202,45 +194,6 @@ class Server:
         card = {"id": self._settings.model, "object": "model", "created": self._started, "owned_by": "coxswain"}
         return card | {"max_model_len": max(lengths, default=None)}
 
-    @web.middleware
-    async def _frame(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Around every request: its id, and errors in OpenAI's shape."""
-        given = request.headers.get(REQUEST_ID, "")
-        request[_ID_KEY] = given if _GOOD_ID.fullmatch(given) else uuid4().hex
-        self._open_requests += 1
-        self._idle.clear()
-        try:
-            return await self._answered(request, handler)
-        finally:
-            self._open_requests -= 1
-            if not self._open_requests:
-                self._idle.set()
-
-    async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            response = await handler(request)
-        except web.HTTPException as error:
-            response = self._refusal(request, _translated(error, self._settings.max_body_bytes))
-        except APIError as error:
-            response = self._refusal(request, error)
-        except Exception:
-            log.exception("request failed", extra={"request_id": request[_ID_KEY]})
-            response = self._refusal(request, APIError("internal error of the gateway; its log tells more", status=500))
-        if not response.prepared:
-            response.headers[REQUEST_ID] = request[_ID_KEY]
-        return response
-
-    def _refusal(self, request: web.Request, error: APIError) -> web.Response:
-        self._fleet.statistics.refused[str(error.status)] += 1
-        if request.path != "/health":
-            log.info("refused: %s", error.message, extra={"request_id": request[_ID_KEY], "status": error.status})
-        response = web.Response(
-            status=error.status, body=error.body(), content_type="application/json", headers=error.headers
-        )
-        if self.closed:
-            response.force_close()
-        return response
-
     def _log(self, call: Call) -> None:
         logs = [choice.generation.log for choice in call.choices]
         log.info(
@@ -255,17 +208,6 @@ class Server:
                 "seconds": round(max(c.generation.last_token_at - c.generation.created for c in call.choices), 3),
             },
         )
-
-
-def _translated(error: web.HTTPException, limit: int) -> APIError:
-    """HTTP's own refusals in OpenAI's shape."""
-    if error.status == 413:
-        return Invalid(f"the body is larger than {limit} bytes", status=413, code="body_too_large")
-    if error.status == 404:
-        return Invalid("there is no such path; the API is under /v1", status=404, code="not_found")
-    if error.status == 405:
-        return Invalid("this path does not take this method", status=405, code="method_not_allowed")
-    return Invalid(error.reason or "the request cannot be read", status=error.status)
 
 
 def _json(value: object) -> web.Response:

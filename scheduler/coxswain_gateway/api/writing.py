@@ -12,6 +12,7 @@ from aiohttp import web
 
 from coxswain_gateway.api.calls import Call
 from coxswain_gateway.api.errors import APIError, Overloaded, Unavailable
+from coxswain_gateway.api.exchanges import REQUEST_ID
 from coxswain_gateway.api.shapes import COMMENT, DONE, Shape
 
 _HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -46,7 +47,7 @@ async def write_stream(request: web.Request, call: Call, shape: Shape) -> web.St
 
 async def _write(request: web.Request, response: web.StreamResponse, call: Call, data: bytes) -> None:
     if not response.prepared:
-        response.headers["x-request-id"] = call.request_id
+        response.headers[REQUEST_ID] = call.request_id
         await response.prepare(request)
     call.writing_since = time.monotonic()
     await response.write(data)
