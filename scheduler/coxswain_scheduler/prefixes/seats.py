@@ -12,6 +12,8 @@ WORD: Final = 32
 """Seats in a word, which has 64 bits: so it is never negative, compiled or not."""
 _BITS: Final = 5
 _LAST: Final = WORD - 1
+_BEYOND: Final[i64] = 1 << WORD
+"""The first bit that is not in use. Others are made of it: compiled, 1 << 31 would be a negative number of 32 bits."""
 
 
 @mypyc_attr(acyclic=True)
@@ -37,7 +39,7 @@ class SeatSet:
         place = seat >> _BITS
         while len(words) <= place:
             words = append(words, 0)
-        words[place] ^= 1 << (seat & _LAST)
+        words[place] ^= _BEYOND >> WORD - (seat & _LAST)
         return SeatSet(words)
 
     def minus(self, other: SeatSet) -> SeatSet:
