@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import inspect
 import math
 from collections.abc import Sequence
@@ -173,14 +172,11 @@ def _engines(args: argparse.Namespace, scenario: Scenario) -> tuple[tuple[Engine
 def _simulated(trace: Trace, setup: Setup, policy: Policy, name: str) -> Result:
     simulation = Simulation(trace, setup, policy)
     span = max(1e-9, _span_seconds(trace) / setup.speedup)
-    gc.freeze()  # the trace stays whole to the end: the collector need not look at it again and again
     with shown("replaying", lambda: min(1.0, simulation.now / span)):
         try:
             return simulation.run()
         except ValueError as error:
             raise InputError(f"policy {name}: {error}") from error
-        finally:
-            gc.unfreeze()
 
 
 def _span_seconds(trace: Trace) -> float:

@@ -15,7 +15,8 @@ from typing import Generic, TypeVar
 
 from coxswain_scheduler.batching.batch import Batch, Entry, Limits
 from coxswain_scheduler.batching.holdings import Holdings
-from coxswain_scheduler.batching.pool import BlockPool, Prefix
+from coxswain_scheduler.batching.pool import BlockPool
+from coxswain_scheduler.batching.runs import Prefix
 from coxswain_scheduler.batching.sequence import Sequence
 
 S = TypeVar("S", bound=Sequence)
@@ -191,8 +192,9 @@ class Batcher(Generic[S]):
         size = self.block_size
         short = [one for one in decodes if not one.computed % size and len(one.blocks) * size <= one.computed]
         if len(short) <= self.pool.free:
-            for sequence, block in zip(short, self.pool.allocate(len(short)), strict=True):
-                sequence.blocks.append(block)
+            blocks = self.pool.allocate(len(short))
+            for place, sequence in enumerate(short):
+                sequence.blocks.append(blocks[place])
             return decodes
         for sequence in short:
             if sequence.id in self.running:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from typing import Final, cast
 
@@ -54,10 +55,14 @@ class Simulation:
     def run(self) -> Result:
         """Until every request has ended, failed or was refused, or nothing happens any more, or time is up."""
         began = time.thread_time()
-        self._begin()
-        proceed = self.calendar.proceed
-        while self._open and proceed():
-            pass
+        gc.freeze()  # the trace stays whole to the end: the collector need not look at it again and again
+        try:
+            self._begin()
+            calendar = self.calendar
+            while self._open and calendar.proceed():
+                pass
+        finally:
+            gc.unfreeze()
         return self._result(time.thread_time() - began)
 
     def _begin(self) -> None:
@@ -78,8 +83,7 @@ class Simulation:
 
     def end_later(self, engine: SimEngine) -> None:
         """Its step will end when it says."""
-        turn = engine.id if engine.spec.mocker else 0
-        self.calendar.step_ends(engine.ends, self._step_ended, (engine, engine.version), turn=turn)
+        self.calendar.step_ends(engine.ends, self._step_ended, (engine, engine.version), turn=engine.turn)
 
     def offer(self, request: SimRequest) -> None:
         """Give a request to the policy."""
