@@ -111,22 +111,22 @@ class SimRequest:
 
     def outcome(self) -> Outcome:
         """What its client saw."""
-        return Outcome(
-            id=self.id,
-            arrival=self.arrival,
-            prompt_tokens=self.prompt_tokens,
-            output_tokens=self.output_tokens,
-            emitted=self.emitted,
-            priority=self.priority,
-            tenant=self.tenant,
-            workflow=self.workflow,
-            cached=self.cached or 0,
-            first_token=self.first_token,
-            ended=self.ended,
-            shed=self.shed,
-            failed=self.failed,
-            moves=self.moves,
-            deadline=self.deadline,
+        return Outcome(  # in its order: by keywords it takes eight times as long
+            self.id,
+            self.arrival,
+            self.prompt_tokens,
+            self.output_tokens,
+            self.emitted,
+            self.priority,
+            self.tenant,
+            self.workflow,
+            self.cached or 0,
+            self.first_token,
+            self.ended,
+            self.shed,
+            self.failed,
+            self.moves,
+            self.deadline,
         )
 
 
