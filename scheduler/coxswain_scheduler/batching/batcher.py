@@ -173,7 +173,7 @@ class Batcher(Generic[S]):
 
         `steps` is at most `horizon`. Whoever keeps tokens appends them, `length` excepted.
         """
-        self._holdings.decode(list(self.running.values()), steps)
+        self._holdings.decode(self.running.values(), steps)
 
     def _resume_ready(self, batch: Batch[S], *, most: int) -> None:
         while self.ready and len(self.running) < self.limits.max_num_seqs and len(batch.resumed) < most:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from coxswain_scheduler.batching.pool import BlockPool
 from coxswain_scheduler.batching.runs import Name, Prefix
 from coxswain_scheduler.batching.sequence import Sequence
@@ -52,7 +54,7 @@ class Holdings:
         sequence.registered = 0
         sequence.computed = 0
 
-    def decode(self, sequences: list[Sequence], steps: int) -> None:
+    def decode(self, sequences: Collection[Sequence], steps: int) -> None:
         """Let each, of which all tokens but the last are computed, compute `steps` more, one in each step."""
         size = self.block_size
         left = size - steps

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import count
 from typing import TYPE_CHECKING, Final, Literal
 
 from coxswain_scheduler.batching import Sequence
@@ -13,11 +12,24 @@ from coxswain_scheduler.simulator.trace import TraceRequest
 if TYPE_CHECKING:
     from coxswain_scheduler.simulator.engine import SimEngine
 
-_fresh: Final = count(-1, -1)
-"""Names for blocks that no other request can have: what engines generate is random to everybody else."""
-
-
 Aside = Literal["Held", "Arriving", "Paused", "Leaving"]
+
+
+class Fresh:
+    """Names for blocks that no other request can have: what engines generate is random to everybody else."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def name(self) -> Name:
+        """One below zero."""
+        self._last -= 1
+        return self._last
+
+
+_FRESH: Final = Fresh()
 
 
 class SimRequest:
@@ -162,7 +174,7 @@ class SimSequence(Sequence):
         self._hashes = list(other._hashes)
 
     def _hash(self, block: int) -> Name:
-        return next(_fresh)
+        return _FRESH.name()
 
 
 class BlockNames:
