@@ -13,9 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Sequence as Items
+from functools import cache
 from typing import Any
 
 from coxswain_scheduler.batching.runs import Name, Prefix, Released, Run, common
+
+
+@cache
+def _numbers(size: int) -> tuple[int, ...]:
+    """The last first. Pools of one size share them, so that those of a simulated cluster fit the processor's cache."""
+    return tuple(range(size - 1, -1, -1))
 
 
 class OutOfBlocksError(Exception):
@@ -35,7 +42,7 @@ class BlockPool:
         self.size = size
         self.root = Run(None, [], [])
         self.root.holders = 1
-        self._blank: list[Any] = list(range(size - 1, -1, -1))
+        self._blank: list[Any] = list(_numbers(size))
         self._idle = Released()
         self._idle_blocks = 0
         self._events: list[tuple[bool, list[Name]]] | None = [] if events else None

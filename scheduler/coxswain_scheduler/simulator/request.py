@@ -145,7 +145,7 @@ class SimRequest:
 class SimSequence(Sequence):
     """A request's sequence in one engine: counted, with the names of the prompt's blocks from the trace."""
 
-    __slots__ = ("aside", "ends_at_step", "received", "request")
+    __slots__ = ("_generated", "aside", "ends_at_step", "received", "request")
 
     def __init__(self, request: SimRequest, *, block_size: int, rank: float) -> None:
         super().__init__(
@@ -162,7 +162,9 @@ class SimSequence(Sequence):
         """The engine's decode step with which it will be complete, while it decodes."""
         self.received = False
         """Whether its prompt was computed in another engine."""
-        self._hashes = list(request.hashes)
+        self._hashes = request.hashes
+        self._generated = False
+        """Whether there are names of its own behind the prompt's, which are the request's until then."""
 
     @property
     def decodes(self) -> bool:
@@ -172,6 +174,14 @@ class SimSequence(Sequence):
     def name_as(self, other: SimSequence) -> None:
         """It is a copy of `other`: so are the blocks that `other` generated."""
         self._hashes = list(other._hashes)
+        self._generated = True
+
+    def hashes(self, end: int) -> list[Name]:
+        """See `Sequence`."""
+        if not self._generated and end > len(self._hashes):
+            self._hashes = list(self._hashes)
+            self._generated = True
+        return super().hashes(end)
 
     def _hash(self, block: int) -> Name:
         return _FRESH.name()
