@@ -37,7 +37,7 @@ class Holdings:
         missing = sequence.blocks_for(tokens) - len(sequence.blocks)
         if missing > self.pool.free:
             return False
-        sequence.blocks += self.pool.allocate(missing)
+        self.pool.add(missing, sequence.blocks)
         return True
 
     def register(self, sequence: Sequence) -> None:
@@ -121,7 +121,7 @@ class Holdings:
             if turn // count % 2:
                 self._register(sequence, sequence.registered + 1)
             else:
-                sequence.blocks += self.pool.allocate(1)
+                self.pool.add(1, sequence.blocks)
 
     def _register(self, sequence: Sequence, full: int) -> None:
         tip, known = sequence.tip, sequence.registered

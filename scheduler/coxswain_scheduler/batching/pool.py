@@ -54,18 +54,24 @@ class BlockPool:
 
     def allocate(self, count: int) -> list[Any]:
         """Blocks for the caller alone, their content undefined. Raises OutOfBlocksError, and then takes none."""
+        blocks: list[Any] = []
+        self.add(count, blocks)
+        return blocks
+
+    def add(self, count: int, blocks: list[Any]) -> None:
+        """Allocate, and append what is allocated."""
         if count <= 0:
-            return []
+            return
         if count > self.free:
             raise OutOfBlocksError(f"{count} KV blocks wanted, {self.free} of {self.size} are not held")
-        blocks: list[Any] = []
         if self._blank:
-            blocks = self._blank[-count:]
+            blank = self._blank[-count:]
             del self._blank[-count:]
-            blocks.reverse()
-        if len(blocks) < count:
-            self._evict(count - len(blocks), blocks)
-        return blocks
+            blank.reverse()
+            blocks += blank
+            count -= len(blank)
+        if count:
+            self._evict(count, blocks)
 
     def match(self, hashes: list[Name], end: int) -> Prefix:
         """The longest known prefix of the first `end` of `hashes`. Nothing is held by asking."""
