@@ -227,7 +227,9 @@ class BlockPool:
             theirs, names = run.blocks, run.hashes
             left = len(theirs) - count
             if left > 0:
-                theirs, names = theirs[left:], names[left:]
+                theirs = theirs[left:]
+                if self._events is not None:
+                    names = names[left:]
                 del run.blocks[left:], run.hashes[left:]
             else:
                 self._idle.remove(run)

@@ -20,8 +20,13 @@ class Work:
         self.context = context
         """KV tokens that these sequences attend to, added up."""
 
+    @property
+    def amounts(self) -> tuple[int, int, int, int]:
+        """All four, in this order."""
+        return self.prefill_tokens, self.prefill_pairs, self.decodes, self.context
+
     def __repr__(self) -> str:
-        return f"Work({self.prefill_tokens}, {self.prefill_pairs}, {self.decodes}, {self.context})"
+        return f"Work{self.amounts}"
 
 
 class Timing(Protocol):
