@@ -123,7 +123,7 @@ class SimRequest:
 
     def outcome(self) -> Outcome:
         """What its client saw."""
-        return Outcome(  # in its order: by keywords it takes eight times as long
+        return Outcome(  # in its order: by keywords it takes three times as long
             self.id,
             self.arrival,
             self.prompt_tokens,
