@@ -39,7 +39,11 @@ class Demand:
 
     def of_decode(self, engines: Iterable[Engine]) -> float:
         """Engines that the KV of the decodes would fill."""
-        return sum(1.0 - engine.free_blocks / engine.total_blocks for engine in engines if engine.decoding) / self._full
+        held = 0.0
+        for engine in engines:
+            if engine.decoding:
+                held += 1.0 - engine.free_blocks / engine.total_blocks
+        return held / self._full
 
     def _fade(self, now: float) -> None:
         faded = math.exp((self._at - now) / _MEMORY_SECONDS)

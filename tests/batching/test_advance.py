@@ -113,7 +113,14 @@ def state(it: Batcher[Any]) -> object:
     order, stored, removed = evictions(it.pool), *it.pool.drain_events()
     return (
         [
-            (one.id, one.length, one.computed, one.registered, one.blocks, shown(one.hashes(one.registered)))
+            (
+                one.id,
+                one.length,
+                one.computed,
+                one.registered,
+                one.blocks,
+                shown(one.hashes(one.registered)[: one.registered]),
+            )
             for one in it.sequences()
         ],
         list(it.running),

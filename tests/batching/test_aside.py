@@ -37,9 +37,9 @@ def test_kv_that_comes_from_elsewhere_takes_room_but_no_budget_and_is_decoded_fr
     assert [one.id for one in batch.arriving] == ["sent"] and list(it.aside) == ["sent"]
     assert (sent.computed, len(sent.blocks), sent.registered, sent.pending) == (8, 3, 0, 1)
     assert shape(step(it, ends=ends)) == [("here", 4, 1, True)]
-    assert it.pool.match(sent.hashes(2)).count == 0, "nobody may reuse what is not there yet"
+    assert it.pool.match(sent.hashes(2), 2).count == 0, "nobody may reuse what is not there yet"
     it.resume("sent")
-    assert it.pool.match(sent.hashes(2)).count == 2
+    assert it.pool.match(sent.hashes(2), 2).count == 2
     assert shape(step(it, ends=ends)) == [("here", 5, 1, True), ("sent", 8, 1, True)]
 
 

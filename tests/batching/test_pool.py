@@ -90,7 +90,7 @@ class PoolMachine(RuleBasedStateMachine):
     def start(self, names: list[int]) -> None:
         sequence = prompt(str(self.count), names)
         self.count += 1
-        found = self.pool.match(names)
+        found = self.pool.match(names, len(names))
         assert found.count == self.model.match(names)
         assert self.pool.idle(found) == sum(name in self.model.idle for name in names[: found.count])
         sequence.tip = self.pool.hold(found)
@@ -120,9 +120,7 @@ class PoolMachine(RuleBasedStateMachine):
         known = sequence.registered
         full = data.draw(st.integers(known + 1, len(sequence.blocks)))
         assert sequence.tip is not None
-        sequence.tip, sequence.blocks[known:full] = self.pool.register(
-            sequence.tip, sequence._hashes[known:full], sequence.blocks[known:full]
-        )
+        sequence.tip = self.pool.register(sequence.tip, sequence._hashes, sequence.blocks, known, full)
         sequence.registered = full
         self.model.register(sequence._hashes[known:full])
 
@@ -158,8 +156,8 @@ def left(first: int, second: int) -> BlockPool:
     """A pool of eight, two of them blank, with two prefixes that nobody holds any more."""
     pool = BlockPool(size=8)
     for name in (first, second):
-        run, _ = pool.register(pool.hold(pool.match([])), [name, name + 1, name + 2], pool.allocate(3))
-        pool.release(run)
+        tip = pool.hold(pool.match([], 0))
+        pool.release(pool.register(tip, [name, name + 1, name + 2], pool.allocate(3), 0, 3))
     return pool
 
 

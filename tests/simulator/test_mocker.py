@@ -7,7 +7,7 @@ import pytest
 from coxswain_scheduler.batching import Batch, Batcher, BlockPool, Limits, check_pool
 from coxswain_scheduler.costs.timing import Work
 from coxswain_scheduler.simulator.mocker import MockerBatcher, charged
-from coxswain_scheduler.simulator.request import SimRequest, SimSequence, block_hashes
+from coxswain_scheduler.simulator.request import BlockNames, SimRequest, SimSequence
 from coxswain_scheduler.simulator.trace import TraceRequest
 
 BLOCK = 4
@@ -20,7 +20,7 @@ def batcher(kind: type[Batcher[SimSequence]] = MockerBatcher, *, blocks: int = 1
 
 def sequence(number: int, tokens: int, *, arriving: bool = False, chunks: tuple[int, ...] = ()) -> SimSequence:
     trace = TraceRequest(id=number, arrival=0.0, prompt_tokens=tokens, output_tokens=99, chunks=chunks)
-    hashes = block_hashes(trace, chunk_tokens=BLOCK, block_size=BLOCK)
+    hashes = BlockNames(chunk_tokens=BLOCK, block_size=BLOCK).of(trace)
     made = SimSequence(SimRequest(trace, arrival=0.0, hashes=hashes), block_size=BLOCK, rank=0.0)
     if arriving:
         made.arriving, made.received = tokens - 1, True
@@ -72,7 +72,7 @@ def test_what_was_computed_elsewhere_costs_nothing_again_but_its_decode() -> Non
     engine.add(fresh)
     batch = step(engine)
     assert batch.prefill_tokens == 11
-    assert charged(batch, Work(prefill_tokens=11, decodes=2, context=20)) == Work(5, 0, 3, 27)
+    assert charged(batch, Work(prefill_tokens=11, decodes=2, context=20)).amounts == (5, 0, 3, 27)
 
 
 @pytest.mark.parametrize(("kind", "reused"), [(MockerBatcher, 8), (Batcher, 0)])

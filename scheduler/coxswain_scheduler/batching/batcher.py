@@ -8,102 +8,15 @@ and `Batcher.fits` keeps out what could not finish alone, so every sequence ends
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
-from operator import attrgetter
-from typing import Generic, TypeVar
-
-from coxswain_scheduler.batching.batch import Batch, Entry, Limits
-from coxswain_scheduler.batching.holdings import Holdings
-from coxswain_scheduler.batching.pool import BlockPool, Prefix
-from coxswain_scheduler.batching.sequence import Sequence
-
-S = TypeVar("S", bound=Sequence)
-
-_RANK = attrgetter("rank")
+from coxswain_scheduler.batching.batch import Batch, Entry
+from coxswain_scheduler.batching.members import RANK, Members, S
 
 
-class Batcher(Generic[S]):
+class Batcher(Members[S]):
     """The queue and the running set of one engine. `schedule`, run the batch, `commit`, append its tokens.
 
     Or, for as long as `horizon` says that the next steps are all alike, `advance`.
     """
-
-    def __init__(self, *, pool: BlockPool, block_size: int, limits: Limits) -> None:
-        self.pool = pool
-        self.block_size = block_size
-        self.limits = limits
-        self._holdings = Holdings(pool, block_size)
-        self.running: dict[str, S] = {}
-        """In order of admission."""
-        self.waiting: list[S] = []
-        self.aside: dict[str, S] = {}
-        """They hold blocks and compute nothing: their KV is on its way here, or they are to go on elsewhere."""
-        self.ready: dict[str, None] = {}
-        """Of those aside, the ones that run again as soon as fewer run than may, in order."""
-        self.prefilling: dict[str, S] = {}
-        """Of those running, the ones that do not decode yet, in the same order."""
-
-    def fits(self, tokens: int) -> bool:
-        """Whether a sequence that grows to `tokens` tokens could ever finish here."""
-        return -(-tokens // self.block_size) <= self.pool.size
-
-    def add(self, sequence: S) -> None:
-        """Queue a sequence that `fits`."""
-        self.waiting.insert(bisect_right(self.waiting, sequence.rank, key=_RANK), sequence)
-
-    def requeue(self, sequence: S) -> None:
-        """Queue a sequence that has run, before its equals."""
-        self.waiting.insert(bisect_left(self.waiting, sequence.rank, key=_RANK), sequence)
-
-    def reserve(self, sequence: S) -> bool:
-        """Admit a sequence whose KV is to arrive at once, past the queue; between two steps. False without room."""
-        if len(self.running) >= self.limits.max_num_seqs or (reused := self._holdings.find(sequence)) is None:
-            return False
-        self._await_kv(sequence, reused)
-        return True
-
-    def extend(self, sequence: S) -> bool:
-        """Hold blocks for all tokens of a sequence that is aside; False where there are not enough."""
-        return self._holdings.extend(sequence, sequence.length)
-
-    def remove(self, id: str) -> S | None:  # noqa: A002
-        """Take a finished or aborted sequence out and free its blocks; None when there is none of that id."""
-        if sequence := self.running.pop(id, None) or self.aside.pop(id, None):
-            self.ready.pop(id, None)
-            self._free(sequence)
-            return sequence
-        for index, sequence in enumerate(self.waiting):
-            if sequence.id == id:
-                return self.waiting.pop(index)
-        return None
-
-    def set_aside(self, id: str) -> None:  # noqa: A002
-        """Have a sequence that decodes keep its blocks and compute nothing."""
-        self.aside[id] = self.running.pop(id)
-
-    def resume(self, id: str) -> bool:  # noqa: A002
-        """Run a sequence that was set aside, or whose KV has arrived and can be reused from now on.
-
-        False where as many run as may: then it is in `Batch.resumed` of the step that has a place for it.
-        """
-        self.ready.pop(id, None)
-        self._holdings.register(self.aside[id])
-        if len(self.running) < self.limits.max_num_seqs:
-            self.running[id] = self.aside.pop(id)
-            return True
-        self.ready[id] = None
-        return False
-
-    def has_work(self) -> bool:
-        """Whether `schedule` could find anything to run."""
-        return bool(self.running or self.waiting or self.ready)
-
-    def sequences(self) -> Iterator[S]:
-        """Running, then set aside, then waiting."""
-        yield from self.running.values()
-        yield from self.aside.values()
-        yield from self.waiting
 
     def welcome(self) -> list[S]:
         """Hold blocks for those first in the queue whose KV comes from elsewhere, which takes no step; they are aside.
@@ -191,8 +104,9 @@ class Batcher(Generic[S]):
         size = self.block_size
         short = [one for one in decodes if not one.computed % size and len(one.blocks) * size <= one.computed]
         if len(short) <= self.pool.free:
-            for sequence, block in zip(short, self.pool.allocate(len(short)), strict=True):
-                sequence.blocks.append(block)
+            blocks = self.pool.allocate(len(short))
+            for place, sequence in enumerate(short):
+                sequence.blocks.append(blocks[place])
             return decodes
         for sequence in short:
             if sequence.id in self.running:
@@ -210,7 +124,7 @@ class Batcher(Generic[S]):
                 return False
 
     def _victim(self) -> S:
-        return max(reversed(self.running.values()), key=_RANK)
+        return max(reversed(self.running.values()), key=RANK)
 
     def _preempt(self, victim: S, batch: Batch[S]) -> None:
         if victim in batch.decodes:
@@ -254,15 +168,5 @@ class Batcher(Generic[S]):
             left -= count
         return budget - left
 
-    def _await_kv(self, sequence: S, reused: Prefix) -> None:
-        self._holdings.begin(sequence, reused)
-        self._holdings.extend(sequence, sequence.length)
-        sequence.computed = sequence.arriving
-        self.aside[sequence.id] = sequence
-
     def _enter(self, sequence: S, count: int, batch: Batch[S]) -> None:
         batch.prefills.append(Entry(sequence, sequence.computed, count, samples=count == sequence.pending))
-
-    def _free(self, sequence: S) -> None:
-        self.prefilling.pop(sequence.id, None)
-        self._holdings.free(sequence)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from operator import itemgetter
 
-from coxswain_scheduler.batching.pool import BlockPool, Prefix
+from coxswain_scheduler.batching.pool import BlockPool
+from coxswain_scheduler.batching.runs import Name, Prefix
 from coxswain_scheduler.batching.sequence import Sequence
-
-_STEP_AND_ORDER = itemgetter(0, 1)
-Taking = tuple[int, int, Sequence]
-"""In which step, in which place in the order of running, and who takes a block."""
 
 
 class Holdings:
@@ -22,7 +18,8 @@ class Holdings:
 
     def find(self, sequence: Sequence) -> Prefix | None:
         """What it can reuse; None while all of its tokens together do not find blocks."""
-        reused = self.pool.match(sequence.hashes((sequence.length - 1) // self.block_size))
+        full = (sequence.length - 1) // self.block_size
+        reused = self.pool.match(sequence.hashes(full), full)
         wanted = sequence.blocks_for(sequence.length) - reused.count
         return reused if wanted <= self.pool.free - self.pool.idle(reused) else None
 
@@ -40,7 +37,7 @@ class Holdings:
         missing = sequence.blocks_for(tokens) - len(sequence.blocks)
         if missing > self.pool.free:
             return False
-        sequence.blocks += self.pool.allocate(missing)
+        self.pool.add(missing, sequence.blocks)
         return True
 
     def register(self, sequence: Sequence) -> None:
@@ -73,31 +70,36 @@ class Holdings:
 
     def _leave_blocks(self, leaving: list[Sequence], steps: int) -> None:
         """Some have computed the last token of a block, or the first: in order of running."""
-        size = self.block_size
-        taking: list[Taking] = []
+        size, turn = self.block_size, 2 * len(leaving)
+        taking: list[int] = []
+        """Who takes a block, in the order in which single steps would have it: step · turn + place in `leaving`."""
         filling: list[Sequence] = []
-        for order, sequence in enumerate(leaving):
+        for place, sequence in enumerate(leaving):
             end = sequence.computed
-            if (held := len(sequence.blocks) * size) < end:
-                taking += [(step - end + steps, order, sequence) for step in range(held, end, size)]
+            held = len(sequence.blocks) * size
+            while held < end:
+                taking.append((held - end + steps) * turn + place)
+                held += size
             if end // size > sequence.registered:
                 filling.append(sequence)
         if filling and self._known(filling):
-            self._take_and_register(taking, filling, steps)
-        elif taking or filling:
-            self._take(taking)
-            for sequence in filling:
-                self._register(sequence, sequence.computed // size)
+            self._take_and_register(leaving, taking, steps)
+            return
+        if taking:
+            self._take(leaving, taking)
+        for sequence in filling:
+            self._register(sequence, sequence.computed // size)
 
-    def _take(self, taking: list[Taking]) -> None:
-        """In the order in which single steps would: by step, then by order of running."""
-        taking.sort(key=_STEP_AND_ORDER)
-        for (_, _, sequence), block in zip(taking, self.pool.allocate(len(taking)), strict=True):
-            sequence.blocks.append(block)
+    def _take(self, leaving: list[Sequence], taking: list[int]) -> None:
+        """In the order in which single steps would."""
+        taking.sort()
+        turn, blocks = 2 * len(leaving), self.pool.allocate(len(taking))
+        for index, taker in enumerate(taking):
+            leaving[taker % turn].blocks.append(blocks[index])
 
     def _known(self, filling: list[Sequence]) -> bool:
         """Whether one of them fills a block that another has, or will have: then its own becomes blank."""
-        names: set[int] = set()
+        names: set[Name] = set()
         for sequence in filling:
             name = sequence.name(sequence.registered)
             assert sequence.tip is not None
@@ -106,25 +108,23 @@ class Holdings:
             names.add(name)
         return False
 
-    def _take_and_register(self, taking: list[Taking], filling: list[Sequence], steps: int) -> None:
-        """Block by block: what one step registers may be blank for the next."""
-        size = self.block_size
-        last = 1 + max((order for _, order, _ in taking), default=0)
-        for sequence in filling:
+    def _take_and_register(self, leaving: list[Sequence], taking: list[int], steps: int) -> None:
+        """Step by step, those who take first, then those who register: what one step registers may be blank for the
+        next."""
+        size, count = self.block_size, len(leaving)
+        for place, sequence in enumerate(leaving):
             before = sequence.computed - steps
-            full = range(sequence.registered + 1, sequence.computed // size + 1)
-            taking += [(block * size - before - 1, last, sequence) for block in full]
-        for _, order, sequence in sorted(taking, key=_STEP_AND_ORDER):
-            if order < last:
-                sequence.blocks += self.pool.allocate(1)
-            else:
+            for block in range(sequence.registered + 1, sequence.computed // size + 1):
+                taking.append(((block * size - before - 1) * 2 + 1) * count + place)
+        for turn in sorted(taking):
+            sequence = leaving[turn % count]
+            if turn // count % 2:
                 self._register(sequence, sequence.registered + 1)
+            else:
+                self.pool.add(1, sequence.blocks)
 
     def _register(self, sequence: Sequence, full: int) -> None:
-        known = sequence.registered
-        assert sequence.tip is not None
-        mine = sequence.blocks[known:full]
-        sequence.tip, blocks = self.pool.register(sequence.tip, sequence.hashes(full, known), mine)
-        if blocks is not mine:
-            sequence.blocks[known:full] = blocks
+        tip, known = sequence.tip, sequence.registered
+        assert tip is not None
+        sequence.tip = self.pool.register(tip, sequence.hashes(full), sequence.blocks, known, full)
         sequence.registered = full

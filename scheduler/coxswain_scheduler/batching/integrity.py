@@ -31,7 +31,8 @@ def check_pool(pool: BlockPool, sequences: Iterable[Sequence]) -> None:
             f"{sequence.id} does not hold the blocks of the prefix it ends in",
         )
         _require(
-            sequence.registered == len(shared) and sequence.hashes(sequence.registered) == _names(sequence),
+            sequence.registered == len(shared)
+            and sequence.hashes(sequence.registered)[: len(shared)] == _names(sequence),
             f"{sequence.id} holds blocks under names that are not its own",
         )
 
@@ -67,21 +68,21 @@ def _check_places(pool: BlockPool, sequences: Items[Sequence]) -> None:
 
 def _check_runs(pool: BlockPool, sequences: Items[Sequence]) -> None:
     ends = Counter(id(sequence.tip) for sequence in sequences if sequence.tip is not None)
-    runs = list(pool.runs())
+    runs, idle = list(pool.runs()), list(pool._idle)
     for run in runs:
         behind = sum(other.holders > 0 for other in run.behind.values())
         expected = ends[id(run)] + behind + (run is pool.root)
         _require(run.holders == expected, f"a run has {run.holders} holders, not {expected}")
         _require(len(run.hashes) == len(run.blocks), "a run has more names than blocks, or fewer")
         _require(bool(run.blocks) or run is pool.root, "a run is empty")
-        _require((run in pool._idle) is (run.holders == 0), "a run is both held and idle, or neither")
+        _require((run in idle) is (run.holders == 0), "a run is both held and idle, or neither")
         for name, other in run.behind.items():
             _require(other.parent is run and other.hashes[0] == name, "a run is not found by its first name")
     names = [value for run in runs for value in run.hashes]
     _require(len(set(names)) == len(names), "a hash names two blocks")
-    _require(pool._idle_blocks == sum(len(run.blocks) for run in pool._idle), "idle blocks are miscounted")
+    _require(pool._idle_blocks == sum(len(run.blocks) for run in idle), "idle blocks are miscounted")
     seen: set[int] = set()
-    for run in pool._idle:
+    for run in idle:
         _require(all(id(other) in seen for other in run.behind.values()), "the end of a prefix would outlive its start")
         seen.add(id(run))
 

@@ -11,46 +11,22 @@ before the run in front of it, so whatever stands first has nothing behind it.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from collections.abc import Sequence as Items
+from functools import cache
+from typing import Any
+
+from coxswain_scheduler.batching.runs import Name, Prefix, Released, Run, common
+
+
+@cache
+def _numbers(size: int) -> tuple[int, ...]:
+    """The last first. Pools of one size share them, so that those of a simulated cluster fit the processor's cache."""
+    return tuple(range(size - 1, -1, -1))
 
 
 class OutOfBlocksError(Exception):
     """Every block is held by a sequence."""
-
-
-class Run:
-    """Full blocks that follow one another, each reusable by its hash. `holders`: sequences ending here, runs behind."""
-
-    __slots__ = ("behind", "blocks", "hashes", "holders", "parent")
-
-    def __init__(self, parent: Run | None, hashes: list[int], blocks: list[int]) -> None:
-        self.parent = parent
-        self.hashes = hashes
-        self.blocks = blocks
-        self.behind: dict[int, Run] = {}
-        self.holders = 0
-
-    def path(self) -> list[int]:
-        """Every block from the first of the prefix to the last of this run."""
-        pieces: list[list[int]] = []
-        run: Run | None = self
-        while run is not None:
-            pieces.append(run.blocks)
-            run = run.parent
-        return [block for piece in reversed(pieces) for block in piece]
-
-
-class Prefix:
-    """What `BlockPool.match` found: `count` leading blocks, the last `taken` of them in `run`."""
-
-    __slots__ = ("count", "run", "taken")
-
-    def __init__(self, run: Run, taken: int, count: int) -> None:
-        self.run = run
-        self.taken = taken
-        self.count = count
 
 
 class BlockPool:
@@ -66,44 +42,53 @@ class BlockPool:
         self.size = size
         self.root = Run(None, [], [])
         self.root.holders = 1
-        self._blank = list(range(size - 1, -1, -1))
-        self._idle: OrderedDict[Run, None] = OrderedDict()
+        self._blank: list[Any] = list(_numbers(size))
+        self._idle = Released()
         self._idle_blocks = 0
-        self._events: list[tuple[bool, list[int]]] | None = [] if events else None
+        self._events: list[tuple[bool, list[Name]]] | None = [] if events else None
 
     @property
     def free(self) -> int:
         """Blocks that `allocate` could still hand out."""
         return len(self._blank) + self._idle_blocks
 
-    def allocate(self, count: int) -> list[int]:
+    def allocate(self, count: int) -> list[Any]:
         """Blocks for the caller alone, their content undefined. Raises OutOfBlocksError, and then takes none."""
-        if count <= 0:
-            return []
-        if count > self.free:
-            raise OutOfBlocksError(f"{count} KV blocks wanted, {self.free} of {self.size} are not held")
-        blocks = self._blank[: -count - 1 : -1]
-        del self._blank[-count:]
-        if len(blocks) < count:
-            blocks += self._evict(count - len(blocks))
+        blocks: list[Any] = []
+        self.add(count, blocks)
         return blocks
 
-    def match(self, hashes: Items[int]) -> Prefix:
-        """The longest known prefix of `hashes`. Nothing is held by asking."""
-        return self._follow(self.root, hashes, 0)
+    def add(self, count: int, blocks: list[Any]) -> None:
+        """Allocate, and append what is allocated."""
+        if count <= 0:
+            return
+        if count > self.free:
+            raise OutOfBlocksError(f"{count} KV blocks wanted, {self.free} of {self.size} are not held")
+        if self._blank:
+            blank = self._blank[-count:]
+            del self._blank[-count:]
+            blank.reverse()
+            blocks += blank
+            count -= len(blank)
+        if count:
+            self._evict(count, blocks)
 
-    def depth(self, hashes: Items[int]) -> int:
+    def match(self, hashes: list[Name], end: int) -> Prefix:
+        """The longest known prefix of the first `end` of `hashes`. Nothing is held by asking."""
+        return self._follow(self.root, hashes, 0, end)
+
+    def depth(self, hashes: list[Name]) -> int:
         """How many of `hashes`, from the first on, are known."""
         run, depth, end = self.root, 0, len(hashes)
         while depth < end:
             behind = run.behind.get(hashes[depth])
             if behind is None:
                 break
-            run = behind
-            length = len(run.hashes)
-            if hashes[depth : depth + length] != run.hashes:
-                return depth + _common(run.hashes, hashes, depth)
-            depth += length
+            names = behind.hashes
+            after = depth + len(names)
+            if after > end or hashes[after - 1] != names[-1]:
+                return depth + common(names, hashes, depth, end)
+            run, depth = behind, after
         return depth
 
     def idle(self, prefix: Prefix) -> int:
@@ -125,32 +110,24 @@ class BlockPool:
         self._hold(run)
         return run
 
-    def register(self, tip: Run, hashes: list[int], blocks: list[int]) -> tuple[Run, list[int]]:
-        """Say that `blocks`, held by one sequence alone behind `tip`, are full, computed and named by `hashes`.
+    def register(self, tip: Run, hashes: list[Name], blocks: list[Any], start: int, end: int) -> Run:
+        """Say that a sequence's blocks from `start` to before `end` are full, computed and named by its `hashes`.
 
-        Returns where the sequence now ends, and the blocks that it now holds there: where others have computed the
-        same meanwhile, theirs, and its own become blank.
+        It holds them alone, behind `tip`. Returns where it now ends. Where others have computed the same meanwhile,
+        theirs take the place of its own in `blocks`, and its own become blank.
         """
-        if hashes[0] in tip.behind:
-            found = self._follow(tip, hashes, 0)
-            self._blank += blocks[: found.count][::-1]
-            run = self.hold(found)
-            self._release(tip)
-            theirs = run.path()[-found.count :]
-            if found.count < len(hashes):
-                run, rest = self.register(run, hashes[found.count :], blocks[found.count :])
-                theirs += rest
-            return run, theirs
+        name = hashes[start]
+        if name in tip.behind:
+            return self._share(tip, hashes, blocks, start, end)
         if self._events is not None:
-            self._events.append((True, hashes))
+            self._events.append((True, hashes[start:end]))
         if tip.holders == 1 and not tip.behind and tip.parent is not None:
-            tip.hashes += hashes
-            tip.blocks += blocks
-            return tip, blocks
-        run = Run(tip, list(hashes), list(blocks))
+            tip.grow(hashes, blocks, start, end)
+            return tip
+        run = Run(tip, hashes[start:end], blocks[start:end])
         run.holders = 1
-        tip.behind[hashes[0]] = run
-        return run, blocks
+        tip.behind[name] = run
+        return run
 
     def release(self, tip: Run, blocks: Items[int] = ()) -> None:
         """Let go of the prefix that ends in `tip`, and of `blocks` that were never registered."""
@@ -159,8 +136,8 @@ class BlockPool:
 
     def drain_events(self) -> tuple[list[int], list[int]]:
         """Hashes (stored, removed) since the last call; what came and went in between is in neither."""
-        stored: dict[int, None] = {}
-        removed: dict[int, None] = {}
+        stored: dict[Name, None] = {}
+        removed: dict[Name, None] = {}
         for came, hashes in self._events or ():
             into, out_of = (stored, removed) if came else (removed, stored)
             for value in hashes:
@@ -184,21 +161,31 @@ class BlockPool:
             stack += run.behind.values()
 
     @staticmethod
-    def _follow(run: Run, hashes: Items[int], start: int) -> Prefix:
-        depth, taken, end = start, len(run.blocks), len(hashes)
+    def _follow(run: Run, hashes: list[Name], start: int, end: int) -> Prefix:
+        depth, taken = start, len(run.blocks)
         while depth < end:
             behind = run.behind.get(hashes[depth])
             if behind is None:
                 break
             run = behind
             names = run.hashes
-            length = len(names)
-            if hashes[depth : depth + length] != names:
-                length = _common(names, hashes, depth)
-                return Prefix(run, length, depth + length)
-            depth += length
-            taken = length
+            taken = len(names)
+            if depth + taken > end or hashes[depth + taken - 1] != names[-1]:
+                taken = common(names, hashes, depth, end)
+                depth += taken
+                break
+            depth += taken
         return Prefix(run, taken, depth)
+
+    def _share(self, tip: Run, hashes: list[Name], blocks: list[Any], start: int, end: int) -> Run:
+        """`register` where others have what comes first."""
+        found = self._follow(tip, hashes, start, end)
+        known = found.count
+        self._blank += blocks[start:known][::-1]
+        run = self.hold(found)
+        self._release(tip)
+        blocks[start:known] = run.path()[start - known :]
+        return run if known == end else self.register(run, hashes, blocks, known, end)
 
     def _split(self, run: Run, count: int) -> Run:
         """Cut the first `count` blocks off into a run of their own, which is about to be held."""
@@ -211,13 +198,13 @@ class BlockPool:
         if run.holders:
             front.holders = 1
         else:
-            self._idle[front] = None
+            self._idle.add(front)
         return front
 
     def _hold(self, run: Run) -> None:
         run.holders += 1
         while run.holders == 1:
-            del self._idle[run]
+            self._idle.remove(run)
             self._idle_blocks -= len(run.blocks)
             assert run.parent is not None
             run = run.parent
@@ -226,42 +213,30 @@ class BlockPool:
     def _release(self, run: Run) -> None:
         run.holders -= 1
         while run.holders == 0:
-            self._idle[run] = None
+            self._idle.add(run)
             self._idle_blocks += len(run.blocks)
             assert run.parent is not None
             run = run.parent
             run.holders -= 1
 
-    def _evict(self, count: int) -> list[int]:
-        """`count` blocks that were reusable, the longest idle first, each prefix from its end."""
-        blocks: list[int] = []
+    def _evict(self, count: int, blocks: list[Any]) -> None:
+        """Add `count` blocks that were reusable: of the longest idle first, each prefix from its end."""
         self._idle_blocks -= count
         while count > 0:
-            run = next(iter(self._idle))
+            run = self._idle.oldest()
             theirs, names = run.blocks, run.hashes
-            if len(theirs) > count:
-                blocks += theirs[: -count - 1 : -1]
+            left = len(theirs) - count
+            if left > 0:
+                theirs = theirs[left:]
                 if self._events is not None:
-                    self._events.append((False, names[-count:]))
-                del theirs[-count:], names[-count:]
-                break
-            blocks += theirs[::-1]
+                    names = names[left:]
+                del run.blocks[left:], run.hashes[left:]
+            else:
+                self._idle.remove(run)
+                assert run.parent is not None
+                del run.parent.behind[names[0]]
             if self._events is not None:
                 self._events.append((False, names))
-            del self._idle[run]
-            assert run.parent is not None
-            del run.parent.behind[names[0]]
+            theirs.reverse()
+            blocks += theirs
             count -= len(theirs)
-        return blocks
-
-
-def _common(names: list[int], hashes: Items[int], depth: int) -> int:
-    """How many leading items agree, at least one; chained hashes that differ once differ for ever."""
-    agree, differ = 1, min(len(names), len(hashes) - depth)
-    while agree < differ:
-        middle = (agree + differ) // 2
-        if names[middle] == hashes[depth + middle]:
-            agree = middle + 1
-        else:
-            differ = middle
-    return agree

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from coxswain_scheduler.batching.hashing import ROOT, block_hash
-from coxswain_scheduler.batching.pool import Run
+from coxswain_scheduler.batching.runs import Name, Run
 
 
 class Sequence:
@@ -40,14 +41,14 @@ class Sequence:
         self.computed = 0
         self.arriving = 0
         """Leading tokens whose KV another engine sends: they are not computed here unless they are lost again."""
-        self.blocks: list[int] = []
+        self.blocks: list[Any] = []
         self.registered = 0
         """Leading blocks that can be reused by others."""
         self.tip: Run | None = None
         """Where they end in the pool; None while no block is held."""
         self.cached: int | None = None
         """Prompt tokens found in the prefix cache at first admission."""
-        self._hashes: list[int] = []
+        self._hashes: list[Name] = []
 
     @property
     def pending(self) -> int:
@@ -58,21 +59,19 @@ class Sequence:
         """How many blocks the first `tokens` tokens take."""
         return -(-tokens // self.block_size)
 
-    def hashes(self, end: int, start: int = 0) -> list[int]:
-        """Hashes of the blocks from `start` to before `end`, all of which must be full. Each is computed once."""
+    def hashes(self, end: int) -> list[Name]:
+        """Hashes of the first `end` blocks, which must be full, and perhaps of more: not to be changed, and each is
+        computed once."""
         hashes = self._hashes
         while len(hashes) < end:
             hashes.append(self._hash(len(hashes)))
-        return hashes[start:end]
+        return hashes
 
-    def name(self, block: int) -> int:
+    def name(self, block: int) -> Name:
         """Hash of one full block."""
-        hashes = self._hashes
-        while len(hashes) <= block:
-            hashes.append(self._hash(len(hashes)))
-        return hashes[block]
+        return self.hashes(block + 1)[block]
 
-    def _hash(self, block: int) -> int:
+    def _hash(self, block: int) -> Name:
         """Of a full block, when those of all blocks in front of it are known."""
         raise NotImplementedError
 
@@ -93,7 +92,7 @@ class TokenSequence(Sequence):
         self.tokens.append(token)
         self.length += 1
 
-    def _hash(self, block: int) -> int:
+    def _hash(self, block: int) -> Name:
         start = block * self.block_size
         parent = self._hashes[-1] if self._hashes else ROOT
         return block_hash(parent, self.tokens[start : start + self.block_size])

@@ -49,7 +49,7 @@ class EngineTiming:
 
     def seconds(self, work: Work) -> float:
         """Seconds of one step."""
-        prefill, pairs, decodes, context = work
+        prefill, pairs, decodes, context = work.amounts
         if not (prefill or decodes):
             return 0.0
         total = _at(self._by_tokens, prefill + decodes) + _at(self._by_rows, decodes + (1 if prefill else 0))

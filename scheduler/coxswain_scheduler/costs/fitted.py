@@ -80,7 +80,7 @@ class StepCost:
 
     def seconds(self, work: Work) -> float:
         """Seconds of one step."""
-        prompt, pairs, decodes, context = work
+        prompt, pairs, decodes, context = work.amounts
         w, u = self._weights, _USUAL
         reach = context + pairs / prompt + (prompt - 1) / 2 if prompt else context
         line = w[1] + w[2] * prompt / u[1] + w[3] * decodes / u[2] + w[4] * reach / u[3]

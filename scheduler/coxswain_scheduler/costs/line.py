@@ -31,7 +31,7 @@ class LineTiming:
 
     def seconds(self, work: Work) -> float:
         """Seconds of one step."""
-        prompt, pairs, decodes, context = work
+        prompt, pairs, decodes, context = work.amounts
         if not (prompt or decodes):
             return 0.0
         reach = context + (pairs / prompt + (prompt - 1) / 2 if prompt else 0.0)

@@ -69,9 +69,10 @@ class PolynomialTiming:
         if decodes <= 0 or steps <= 0:
             return 0.0
         growing = self._growing(decodes, context)
+        a, b, c = self._over_steps(decodes, context)
         if steps <= growing:
-            return _run(*self._over_steps(decodes, context), steps)
-        return _run(*self._over_steps(decodes, context), growing) + (steps - growing) * self._full
+            return _run(a, b, c, steps)
+        return _run(a, b, c, growing) + (steps - growing) * self._full
 
     def decode_steps(self, decodes: int, context: int, seconds: float) -> int:
         """The most such steps that end within `seconds`.
@@ -83,11 +84,12 @@ class PolynomialTiming:
             raise ValueError("decode_steps: needs a sequence that decodes")
         if seconds <= 0:
             return 0
-        over_steps, growing = self._over_steps(decodes, context), self._growing(decodes, context)
-        steps = _most(*over_steps, seconds)
+        growing = self._growing(decodes, context)
+        a, b, c = self._over_steps(decodes, context)
+        steps = _most(a, b, c, seconds)
         if steps < growing:
             return steps
-        before = _run(*over_steps, growing)
+        before = _run(a, b, c, growing)
         more = int((seconds - before) / self._full) + 1
         while before + more * self._full > seconds:  # at most twice: the quotient is rounded
             more -= 1
@@ -104,9 +106,9 @@ class PolynomialTiming:
 
     def _over_steps(self, decodes: int, context: int) -> tuple[float, float, float]:
         """The decode polynomial as one of the step's number."""
-        start, growth, decode = context / self.total_tokens, decodes / self.total_tokens, self.decode
-        slope = (2.0 * decode.a * start + decode.b) * growth
-        return decode.a * growth * growth, slope, decode(start)
+        start, growth = context / self.total_tokens, decodes / self.total_tokens
+        a, b, c = self.decode.a, self.decode.b, self.decode.c
+        return a * growth * growth, (2.0 * a * start + b) * growth, (a * start + b) * start + c
 
 
 def _run(a: float, b: float, c: float, steps: int) -> float:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 
-class Work(NamedTuple):
-    """One engine step."""
+class Work:
+    """One engine step. (No named tuple: compiled code makes and reads this one ten times as fast.)"""
 
-    prefill_tokens: int = 0
-    """Prompt tokens computed."""
-    prefill_pairs: int = 0
-    """Query-key pairs of those tokens: for `count` tokens from position `start`, count·start + count·(count+1)/2."""
-    decodes: int = 0
-    """Sequences that get one more token."""
-    context: int = 0
-    """KV tokens that these sequences attend to, added up."""
+    __slots__ = ("context", "decodes", "prefill_pairs", "prefill_tokens")
+
+    def __init__(self, prefill_tokens: int = 0, prefill_pairs: int = 0, decodes: int = 0, context: int = 0) -> None:
+        self.prefill_tokens = prefill_tokens
+        """Prompt tokens computed."""
+        self.prefill_pairs = prefill_pairs
+        """Query-key pairs of those tokens: for `count` from position `start`, count·start + count·(count+1)/2."""
+        self.decodes = decodes
+        """Sequences that get one more token."""
+        self.context = context
+        """KV tokens that these sequences attend to, added up."""
+
+    @property
+    def amounts(self) -> tuple[int, int, int, int]:
+        """All four, in this order."""
+        return self.prefill_tokens, self.prefill_pairs, self.decodes, self.context
+
+    def __repr__(self) -> str:
+        return f"Work{self.amounts}"
 
 
 class Timing(Protocol):

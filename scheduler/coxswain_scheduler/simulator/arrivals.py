@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from coxswain_scheduler.simulator.request import SimRequest, block_hashes
+from coxswain_scheduler.simulator.request import BlockNames, SimRequest
 from coxswain_scheduler.simulator.setup import Setup
 from coxswain_scheduler.simulator.trace import Trace
 
@@ -69,12 +69,5 @@ class Arrivals:
 
 def requests_of(trace: Trace, setup: Setup) -> list[SimRequest]:
     """The requests of a trace as the simulation knows them."""
-    size, chunk = setup.engines[0].block_size, trace.chunk_tokens
-    return [
-        SimRequest(
-            one,
-            arrival=one.arrival / setup.speedup,
-            hashes=block_hashes(one, chunk_tokens=chunk, block_size=size) if one.chunks else (),
-        )
-        for one in trace.requests
-    ]
+    names = BlockNames(chunk_tokens=trace.chunk_tokens, block_size=setup.engines[0].block_size)
+    return [SimRequest(one, arrival=one.arrival / setup.speedup, hashes=names.of(one)) for one in trace.requests]

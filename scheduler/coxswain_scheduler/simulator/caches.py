@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence as Items
-from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from coxswain_scheduler.prefixes import Holders, PrefixIndex, Seating, names
@@ -19,7 +18,9 @@ if TYPE_CHECKING:
 
 _FEW: Final = 32
 """Engines up to which each is asked, if what it has to tell takes no time."""
-_held = itemgetter(1)
+_KEY_BITS: Final = 24
+_LAST_KEY: Final = (1 << _KEY_BITS) - 1
+"""An engine's number and what it holds make one number, which sorts faster than a pair."""
 
 
 class Caches:
@@ -51,9 +52,9 @@ class Caches:
         for key, engine in self._simulation.fleet.visible.items():
             if blocks := engine.batcher.pool.depth(hashes):
                 size = engine.block_size
-                held.append((key, min(blocks, most // size) * size))
-        held.sort(key=_held, reverse=True)
-        return dict(held)
+                held.append(((min(blocks, most // size) * size) << _KEY_BITS) + _LAST_KEY - key)
+        held.sort(reverse=True)
+        return {_LAST_KEY - (both & _LAST_KEY): both >> _KEY_BITS for both in held}
 
     def hear(self, engine: SimEngine) -> None:
         """A step of `engine` has ended: what it tells of its cache is on its way."""

@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from heapq import heappop, heappush, heapreplace
-from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from coxswain_scheduler.simulator.engine import SimEngine
 
-_HAPPENS = 1 << 62
+_HAPPENS: Final = 1 << 60
 """The turn of what is no end of a step."""
 QUIET_SECONDS: Final = 3600.0
 """Virtual time for which nothing but ticks may happen before the run is given up."""
@@ -27,7 +26,7 @@ class Calendar:
     def __init__(self, *, max_seconds: float = math.inf) -> None:
         self.now = 0.0
         self._max_seconds = max_seconds
-        self._order = count()
+        self._order = 0
         self._events: list[tuple[float, int, int, Callable[[Any], None], Any]] = []
         self._recurring: list[tuple[float, int, float, Callable[[], None]]] = []
         self._starting: list[SimEngine] = []
@@ -35,15 +34,17 @@ class Calendar:
 
     def at(self, when: float, call: Callable[[Any], None], argument: object = None) -> None:
         """Call once, in virtual time."""
-        heappush(self._events, (when, _HAPPENS, next(self._order), call, argument))
+        self.step_ends(when, call, argument, turn=_HAPPENS)
 
     def step_ends(self, when: float, call: Callable[[Any], None], argument: object, *, turn: int = 0) -> None:
         """Call at the end of a step, before everything else of that instant, the lowest turn first."""
-        heappush(self._events, (when, turn, next(self._order), call, argument))
+        self._order += 1
+        heappush(self._events, (when, turn, self._order, call, argument))
 
     def every(self, seconds: float, call: Callable[[], None], *, first: float) -> None:
         """Call again and again; this alone does not keep a run going."""
-        heappush(self._recurring, (first, next(self._order), seconds, call))
+        self._order += 1
+        heappush(self._recurring, (first, self._order, seconds, call))
 
     def start_soon(self, engine: SimEngine) -> None:
         """Have the engine start a step when everything of this instant has happened."""
@@ -70,7 +71,8 @@ class Calendar:
 
     def _recur(self) -> None:
         when, _, seconds, call = self._recurring[0]
-        heapreplace(self._recurring, (when + seconds, next(self._order), seconds, call))
+        self._order += 1
+        heapreplace(self._recurring, (when + seconds, self._order, seconds, call))
         call()
 
     def _start(self) -> None:

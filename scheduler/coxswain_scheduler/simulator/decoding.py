@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from itertools import count
 from typing import Final
 
 from coxswain_scheduler.simulator.gaps import Gaps
 from coxswain_scheduler.simulator.request import SimRequest, SimSequence
 
-_ORDER = count()
 _SLACK: Final = 64
 """Outdated entries that the list of ends may have, however short it is."""
 
@@ -26,6 +24,8 @@ class Decoding:
         self.last_step = 0.0
         """When the last one ended."""
         self._count = 0
+        self._joins = 0
+        """So far: of equal ends, the one that joined first comes first."""
         self._due: list[tuple[int, int, SimSequence]] = []
         """By the step that completes them; outdated where the sequence has another end by now."""
         self._joined: list[SimSequence] = []
@@ -37,7 +37,8 @@ class Decoding:
     def join(self, sequence: SimSequence, tokens: int) -> None:
         """It decodes from the next step on, until it has so many more tokens."""
         sequence.ends_at_step = self.steps + tokens
-        heappush(self._due, (sequence.ends_at_step, next(_ORDER), sequence))
+        self._joins += 1
+        heappush(self._due, (sequence.ends_at_step, self._joins, sequence))
         self.context += sequence.length
         self._count += 1
         self._joined.append(sequence)

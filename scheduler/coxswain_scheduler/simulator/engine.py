@@ -28,6 +28,8 @@ class SimEngine(Report):
         events = simulation.caches.by_events
         super().__init__(id, spec, calendar=simulation.calendar, gaps=simulation.gaps, events=events)
         self._simulation = simulation
+        self.turn = id if spec.mocker else 0
+        """Whose step ends first, of those that end at one instant."""
         self.since = since
         """When it was asked for: from then on it costs."""
         self.leaving = False

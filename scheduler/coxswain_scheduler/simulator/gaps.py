@@ -6,7 +6,7 @@ import math
 from typing import Final
 
 _RATIO: Final = 1.01
-_LOG_RATIO = math.log(_RATIO)
+_LOG_RATIO: Final = math.log(_RATIO)
 
 
 class Gaps:

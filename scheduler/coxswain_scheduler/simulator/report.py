@@ -21,6 +21,16 @@ class Report:
     def __init__(self, id: int, spec: EngineSpec, *, calendar: Calendar, gaps: Gaps, events: bool) -> None:  # noqa: A002
         self.id = id
         self.spec = spec
+        self.timing: Timing = spec.timing
+        """Its cost model."""
+        self.accelerator = spec.accelerator
+        """What it runs on."""
+        self.total_blocks = spec.total_blocks
+        """Of its KV."""
+        self.block_size = spec.block_size
+        """Tokens in a block."""
+        self.max_num_seqs = spec.max_num_seqs
+        """Sequences that it runs at most."""
         self.calendar = calendar
         self._role: Role = "Serve"
         self.role_changes = 0
@@ -52,31 +62,6 @@ class Report:
     def role(self, role: Role) -> None:
         self.role_changes += role != self._role
         self._role = role
-
-    @property
-    def timing(self) -> Timing:
-        """Its cost model."""
-        return self.spec.timing
-
-    @property
-    def accelerator(self) -> str:
-        """What it runs on."""
-        return self.spec.accelerator
-
-    @property
-    def total_blocks(self) -> int:
-        """Of its KV."""
-        return self.spec.total_blocks
-
-    @property
-    def block_size(self) -> int:
-        """Tokens in a block."""
-        return self.spec.block_size
-
-    @property
-    def max_num_seqs(self) -> int:
-        """Sequences that it runs at most."""
-        return self.spec.max_num_seqs
 
     @property
     def running(self) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from coxswain_scheduler.policies.interface import Objectives
 from coxswain_scheduler.simulator.gaps import Gaps
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a client of one request saw. Times in seconds of virtual time."""
 
     id: int

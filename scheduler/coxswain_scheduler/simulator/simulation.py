@@ -55,8 +55,8 @@ class Simulation:
         """Until every request has ended, failed or was refused, or nothing happens any more, or time is up."""
         began = time.thread_time()
         self._begin()
-        proceed = self.calendar.proceed
-        while self._open and proceed():
+        calendar = self.calendar
+        while self._open and calendar.proceed():
             pass
         return self._result(time.thread_time() - began)
 
@@ -78,8 +78,7 @@ class Simulation:
 
     def end_later(self, engine: SimEngine) -> None:
         """Its step will end when it says."""
-        turn = engine.id if engine.spec.mocker else 0
-        self.calendar.step_ends(engine.ends, self._step_ended, (engine, engine.version), turn=turn)
+        self.calendar.step_ends(engine.ends, self._step_ended, (engine, engine.version), turn=engine.turn)
 
     def offer(self, request: SimRequest) -> None:
         """Give a request to the policy."""

@@ -53,7 +53,7 @@ def cheapest(engines: Iterable[EngineSpec], total: Work) -> Prices:
     kinds = tuple(dict.fromkeys(engines))
     rows, seconds = _constraints(kinds, _COARSE)
     scale = rows.max(axis=0)
-    prices = _solve(rows / scale, seconds, np.array(total, dtype=float) / scale) / scale
+    prices = _solve(rows / scale, seconds, np.array(total.amounts, dtype=float) / scale) / scale
     finer, lasting = _constraints(kinds, _FINE)
     prices *= _CAUTION * min(1.0, float(np.min(lasting / np.maximum(finer @ prices, 1e-300))))
     return Prices(*(float(price) for price in prices))
@@ -62,7 +62,7 @@ def cheapest(engines: Iterable[EngineSpec], total: Work) -> Prices:
 @lru_cache(maxsize=16)
 def _constraints(kinds: tuple[EngineSpec, ...], growth: float) -> tuple[np.ndarray, np.ndarray]:
     works = [(kind, work) for kind in kinds for work in _steps(kind, growth)]
-    rows = np.array([work for _, work in works], dtype=float)
+    rows = np.array([work.amounts for _, work in works], dtype=float)
     return rows, np.array([kind.timing.seconds(work) for kind, work in works])
 
 
