@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from librt.vecs import vec
+from librt.vecs import append, vec
 
 
 class Candidate(NamedTuple):
@@ -18,22 +18,45 @@ class Candidate(NamedTuple):
     cost: float
 
 
+class Considered:
+    """The candidates of one choice, as numbers in a row: an object for each of these would be many."""
+
+    __slots__ = ("_figures",)
+
+    def __init__(self) -> None:
+        self._figures: vec[float] = vec[float]()
+
+    def add(self, engine: float, cached: float, *, wait: float, prefill: float, step: float, cost: float) -> None:
+        """One more (see `Candidate`)."""
+        figures = append(self._figures, engine)
+        figures = append(figures, cached)
+        figures = append(figures, wait)
+        figures = append(figures, prefill)
+        figures = append(figures, step)
+        self._figures = append(figures, cost)
+
+    def rows(self) -> list[Candidate]:
+        """All, in order."""
+        figures = iter(self._figures)
+        rows = zip(*[figures] * len(Candidate._fields), strict=True)
+        return [Candidate(int(engine), int(cached), *seconds) for engine, cached, *seconds in rows]
+
+
 class Choice:
     """Why a prompt is computed where it is. Worded when it is read."""
 
     __slots__ = ("chosen", "considered", "prompt", "rule")
 
-    def __init__(self, rule: str, prompt: int, chosen: int, considered: vec[float]) -> None:
+    def __init__(self, rule: str, prompt: int, chosen: int, considered: Considered) -> None:
         self.rule = rule
         self.prompt = prompt
         self.chosen = chosen
         self.considered = considered
-        """The figures of one candidate after the other: not an object each, for these would be many."""
 
     @property
     def candidates(self) -> list[Candidate]:
         """Who was considered."""
-        return rows(self.considered)
+        return self.considered.rows()
 
     def __str__(self) -> str:
         looks = "; ".join(
@@ -42,9 +65,3 @@ class Choice:
             for each in self.candidates
         )
         return f"engine {self.chosen} by {self.rule}: {looks}"
-
-
-def rows(figures: vec[float]) -> list[Candidate]:
-    """Of one candidate after the other."""
-    each, count = iter(figures), len(Candidate._fields)
-    return [Candidate(int(engine), int(cached), *rest) for engine, cached, *rest in zip(*[each] * count, strict=True)]

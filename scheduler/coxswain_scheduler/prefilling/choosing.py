@@ -8,10 +8,8 @@ from math import inf
 from operator import itemgetter
 from typing import Final
 
-from librt.vecs import append, vec
-
 from coxswain_scheduler.policies.interface import Cluster
-from coxswain_scheduler.prefilling.choice import Choice, rows
+from coxswain_scheduler.prefilling.choice import Choice, Considered
 from coxswain_scheduler.prefilling.clearing import Clearing
 from coxswain_scheduler.prefilling.seat import Seat
 from coxswain_scheduler.prefilling.seats import Seats
@@ -55,7 +53,7 @@ class Choosing:
         many, urgent = self._seats.many, job.priority > 0
         patience, deadline, tokens, places = self._patience, job.deadline, job.tokens, job.request.places
         durations, stalls, tolls = self._seats.durations, self._seats.stalls, self._seats.tolls
-        kept, considered = self.clearing.kept, vec[float]()
+        kept, considered = self.clearing.kept, Considered()
         best, least, chosen, held, begin = None, inf, 0.0, 0, now
         for seat, cached in self._short_list(job, now) if many else self._all(job):
             if (kept and kept.get(seat.id, job) is not job) or (places is not None and seat.id not in places):
@@ -76,12 +74,7 @@ class Choosing:
                 cost += tolls.toll(seat, seconds, urgent=urgent)
             if now + wait + seconds > deadline:
                 cost += _LATE + now + wait + seconds - deadline
-            considered = append(considered, seat.id)
-            considered = append(considered, cached)
-            considered = append(considered, wait)
-            considered = append(considered, seconds)
-            considered = append(considered, seat.step)
-            considered = append(considered, cost)
+            considered.add(seat.id, cached, wait=wait, prefill=seconds, step=seat.step, cost=cost)
             if cost < least:
                 best, least, chosen, held, begin = seat, cost, seconds, cached, start
         if best is not None and begin <= now:
@@ -103,10 +96,10 @@ class Choosing:
         cost = seconds + tolls.toll(seat, seconds, urgent=job.priority > 0)
         return cost + tolls.wear(seat, seconds) < job.cost
 
-    def _instead(self, best: Seat, least: float, considered: vec[float], now: float) -> tuple[Seat, float, int] | None:
+    def _instead(self, best: Seat, least: float, considered: Considered, now: float) -> tuple[Seat, float, int] | None:
         """Who could begin now, where the wait for the end of the best one's step costs more than to take another."""
         limit = least + self._patience * (best.engine.busy_until - now)
-        for engine, cached, wait, seconds, _, cost in sorted(rows(considered), key=_COST):
+        for engine, cached, wait, seconds, _, cost in sorted(considered.rows(), key=_COST):
             if cost >= limit:
                 break
             seat = self._seats.all[engine]
