@@ -36,6 +36,7 @@ from rich.progress import track
 from benchmarks.replicas import World
 from benchmarks.rows import Row, Section
 from benchmarks.told import BLOCK, Asked, Gateway, Prompt
+from coxswain_gateway.engines import LiveRequest
 from coxswain_scheduler.freeness import Worker
 from coxswain_scheduler.migration import Movable, Pairing
 from coxswain_scheduler.policies.coxswain import Coxswain
@@ -171,8 +172,8 @@ def _dispatches(workers: int, calls: int, prompts: Prompts) -> list[Row]:
 
 
 def _cached(asked: Asked | None) -> float:
-    request = None if asked is None else asked.request
-    return request.cached / max(1, request.prompt_tokens) if request is not None else 0.0
+    request = None if asked is None else asked.note
+    return request.cached / max(1, request.prompt_tokens) if isinstance(request, LiveRequest) else 0.0
 
 
 def _placed(gateway: Gateway) -> dict[int, str | None]:

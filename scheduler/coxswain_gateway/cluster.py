@@ -12,7 +12,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final
 
-from coxswain_gateway.engines import LiveEngine, LiveRequest, Now
+from coxswain_gateway.engines import LiveEngine, LiveRequest, Now, least_loaded
 from coxswain_gateway.fixed import Fixed
 from coxswain_gateway.generation import Generation
 from coxswain_gateway.members import Member
@@ -112,14 +112,14 @@ class LiveCluster(Fixed):
 
     def began(self, generation: Generation) -> None:
         """Its first token from where it is."""
-        request = generation.request
-        if request is not None and (engine := self._engine(request)) is not None:
+        request = generation.note
+        if isinstance(request, LiveRequest) and (engine := self._engine(request)) is not None:
             engine.began(request)
 
     def ended(self, generation: Generation, *, moves: bool = False) -> None:
         """It has ended; or `moves`, and is to be placed anew: of the requests of a lost engine the policy knows."""
-        request, generation.request = generation.request, None
-        if request is None:
+        request, generation.note = generation.note, None
+        if not isinstance(request, LiveRequest):
             return
         if (engine := self._engine(request)) is not None:
             engine.left(request)
@@ -186,7 +186,8 @@ class LiveCluster(Fixed):
             return
         if request.engine is not None:
             raise ValueError(f"request {request.id} has been dispatched")
-        self._send(request, self._permitted(request, engine))
+        chosen = self.engines.get(engine) if request.may_go(engine) else None
+        self._send(request, chosen or least_loaded(request, self.engines))
 
     def shed(self, request: Request, reason: str) -> None:
         request = _live(request)
@@ -195,11 +196,11 @@ class LiveCluster(Fixed):
         if request.emitted:
             raise ValueError(f"request {request.id} has emitted tokens: it can no longer be refused")
         if request.generation.log.attempt:
-            self._send(request, self._least_loaded(request))
+            self._send(request, least_loaded(request, self.engines))
             return
         request.over = True
         self.waiting.pop(request.id, None)
-        request.generation.request = None
+        request.generation.note = None
         self._refuse(request.generation, reason)
 
     # Parts
@@ -210,7 +211,7 @@ class LiveCluster(Fixed):
         if names is None:
             names = self.roster.names((*generation.log.prompt, *generation.log.output))
         request = LiveRequest(next(self._requests), generation, names, since=self.now)
-        generation.request = self.waiting[request.id] = request
+        generation.note = self.waiting[request.id] = request
         if places is not None:
             self.constrain(request, places)
         return request
@@ -220,7 +221,7 @@ class LiveCluster(Fixed):
         for request in list(self.waiting.values()):
             if self._clock() - request.since < LONGEST_IDLE_SECONDS:
                 return
-            engine = self._least_loaded(request) if request.id in self.waiting else None
+            engine = least_loaded(request, self.engines) if request.id in self.waiting else None
             if engine is None or engine.running or engine.waiting:
                 continue
             generation = request.generation
@@ -236,17 +237,6 @@ class LiveCluster(Fixed):
     def _engine(self, request: LiveRequest) -> LiveEngine | None:
         member = request.generation.member
         return None if member is None else self.roster.get(member)
-
-    def _permitted(self, request: LiveRequest, engine: int) -> LiveEngine:
-        allowed = request.places is None or engine in request.places
-        chosen = self.engines.get(engine) if allowed else None
-        return chosen or self._least_loaded(request)
-
-    def _least_loaded(self, request: LiveRequest) -> LiveEngine:
-        """Of those that it may go to: a waiting request always has one."""
-        places = self.engines if request.places is None else request.places
-        candidates = [self.engines[engine] for engine in places if engine in self.engines]
-        return min(candidates, key=lambda engine: (engine.waiting, engine.pending_prefill, engine.running, engine.id))
 
     def _send(self, request: LiveRequest, engine: LiveEngine) -> None:
         del self.waiting[request.id]

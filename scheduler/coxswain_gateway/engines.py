@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from librt.vecs import vec
 from mypy_extensions import i64
@@ -68,6 +68,10 @@ class LiveRequest:
     def tokens(self) -> int:
         """To be computed before its next token: prompt and output so far."""
         return self.prompt_tokens + self.emitted
+
+    def may_go(self, engine: int) -> bool:
+        """Whether it may go to that engine."""
+        return self.places is None or engine in self.places
 
 
 class Now:
@@ -182,3 +186,9 @@ class LiveEngine:
 
     def _decode_step(self) -> float:
         return self.timing.seconds(Work(decodes=self.decoding + 1, context=self.context))
+
+
+def least_loaded(request: LiveRequest, engines: Mapping[int, LiveEngine]) -> LiveEngine:
+    """Of those that it may go to: a waiting request always has one."""
+    candidates = [engine for engine in engines.values() if request.may_go(engine.id)]
+    return min(candidates, key=lambda engine: (engine.waiting, engine.pending_prefill, engine.running, engine.id))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from coxswain_gateway.members import Member
 from coxswain_gateway.token_log import TokenLog
 from coxswain_protocol.messages import EngineInfo
-
-if TYPE_CHECKING:
-    from coxswain_gateway.engines import LiveRequest
 
 
 class Listener(Protocol):
@@ -30,8 +27,8 @@ class Generation:
         self.priority = priority
         """Higher goes first; below 0 is batch work, which takes what the others leave."""
         self.member: Member | None = None
-        self.request: LiveRequest | None = None
-        """What the policy knows it as, while it is placed or waits for a place."""
+        self.note: object = None
+        """The cluster's own, while it is placed or waits for a place."""
         self.faithful = True
         """Where it may go it goes on as promised."""
         self.replica = ""
