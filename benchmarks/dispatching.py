@@ -38,9 +38,9 @@ from benchmarks.rows import Row, Section
 from benchmarks.told import BLOCK, Asked, Gateway, Prompt
 from coxswain_gateway.engines import LiveRequest
 from coxswain_scheduler.freeness import Worker
+from coxswain_scheduler.interface import Policy, Request
 from coxswain_scheduler.migration import Movable, Pairing
 from coxswain_scheduler.policies.coxswain import Coxswain
-from coxswain_scheduler.policies.interface import Policy, Request
 
 TRACE = Path(__file__).parent / "data" / "mooncake_fast25" / "conversation_trace.jsonl.gz"
 WORKERS = (64, 256, 1024)

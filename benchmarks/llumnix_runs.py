@@ -13,7 +13,7 @@ from typing import NamedTuple
 from benchmarks.preemption import Watched
 from coxswain_scheduler.costs.profiles import profile
 from coxswain_scheduler.costs.timing import Work
-from coxswain_scheduler.policies.interface import Objectives
+from coxswain_scheduler.interface import Objectives
 from coxswain_scheduler.policies.registry import create
 from coxswain_scheduler.simulator.results import Result, quantile
 from coxswain_scheduler.simulator.setup import EngineSpec, Setup

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coxswain_scheduler.policies.interface import Cluster, Engine, Policy, Request
+from coxswain_scheduler.interface import Cluster, Engine, Policy, Request
 
 
 class Watched:

@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.told import BLOCK, Gateway, Prompt
 from coxswain_gateway.members import Member
 from coxswain_protocol.messages import EngineInfo, Hello, Load, StepEvent
-from coxswain_scheduler.policies.interface import Policy
+from coxswain_scheduler.interface import Policy
 
 _TOKEN_SECONDS = 4e-5
 _STEP_SECONDS = 0.02

@@ -11,7 +11,7 @@ from coxswain_gateway.generation import Generation
 from coxswain_gateway.members import Member
 from coxswain_gateway.token_log import TokenLog
 from coxswain_protocol.messages import Load, Sampling, StepEvent
-from coxswain_scheduler.policies.interface import Objectives, Policy
+from coxswain_scheduler.interface import Objectives, Policy
 from coxswain_scheduler.prefixes import names
 
 BLOCK = 64

@@ -18,7 +18,7 @@ from coxswain_gateway.generation import Generation
 from coxswain_gateway.members import Member
 from coxswain_gateway.roster import Names, Roster
 from coxswain_protocol.messages import Load, StepEvent
-from coxswain_scheduler.policies.interface import Objectives, Policy, Request
+from coxswain_scheduler.interface import Objectives, Policy, Request
 from coxswain_scheduler.prefixes import Holders
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ LONGEST_IDLE_SECONDS: Final = 0.5
 
 
 class LiveCluster(Fixed):
-    """Implements `policies.interface.Cluster`.
+    """Implements `interface.Cluster`.
 
     `submit` sends a generation to a member, `refuse` ends it with a 429, and `review` looks anew where those that wait
     may go.

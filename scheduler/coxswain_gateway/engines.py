@@ -12,12 +12,12 @@ from coxswain_gateway.members import Member
 from coxswain_protocol.messages import Load, StepEvent
 from coxswain_scheduler.costs import StepCost
 from coxswain_scheduler.costs.timing import Work
-from coxswain_scheduler.policies.interface import Role
+from coxswain_scheduler.interface import Role
 from coxswain_scheduler.prefixes import Holders
 
 
 class LiveRequest:
-    """Implements `policies.interface.Request`: one attempt to place a generation."""
+    """Implements `interface.Request`: one attempt to place a generation."""
 
     __slots__ = (
         "arrival", "cached", "engine", "generation", "held", "id", "names", "note", "over", "places",
@@ -57,7 +57,7 @@ class LiveRequest:
 
     @property
     def hashes(self) -> Sequence[int]:
-        """See `policies.interface.Request`."""
+        """See `interface.Request`."""
         return next((list(names) for names in self.names.values()), [])
 
     @property
@@ -84,7 +84,7 @@ class Now:
 
 
 class LiveEngine:
-    """Implements `policies.interface.Engine`: one member while it can be sent work.
+    """Implements `interface.Engine`: one member while it can be sent work.
 
     A request that was sent counts as waiting until a step can have taken it in: it reaches the engine while step n runs
     at the earliest, and is in step n + 1; an idle engine takes it into the next step.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from coxswain_scheduler.policies.interface import Request
+from coxswain_scheduler.interface import Request
 
 
 class Fixed:
-    """The part of `policies.interface.Cluster` that asks for more than replicas can do."""
+    """The part of `interface.Cluster` that asks for more than replicas can do."""
 
     kv_bytes_per_token = 0
     link_bytes_per_second = 0.0

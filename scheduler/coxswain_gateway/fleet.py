@@ -19,8 +19,8 @@ from coxswain_gateway.streams import Streams
 from coxswain_protocol.messages import Beat, Blocks, Hello, Leaving, Step
 from coxswain_protocol.status import GatewayStatus
 from coxswain_protocol.traffic import Traffic
+from coxswain_scheduler.interface import Policy
 from coxswain_scheduler.policies.coxswain import Coxswain
-from coxswain_scheduler.policies.interface import Policy
 
 log = logging.getLogger(__name__)
 

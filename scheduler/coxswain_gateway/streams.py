@@ -21,7 +21,7 @@ from coxswain_gateway.settings import Settings
 from coxswain_gateway.statistics import Statistics
 from coxswain_gateway.token_log import GapError
 from coxswain_protocol.messages import Abort, Chunk, Finish, Submit
-from coxswain_scheduler.policies.interface import Objectives, Policy
+from coxswain_scheduler.interface import Objectives, Policy
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from coxswain_scheduler.freeness import Worker
+from coxswain_scheduler.interface import Cluster, Engine, Request
 from coxswain_scheduler.migration import Movable, Pairing
 from coxswain_scheduler.packing import FreeBlocks, Packing
-from coxswain_scheduler.policies.interface import Cluster, Engine, Request
 
 _LASTS_STEPS: Final = 100
 """An engine whose KV lasts for more steps is no reason to look for migrations."""

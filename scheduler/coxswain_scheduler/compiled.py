@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parents[1]
 BUSY = {
     "coxswain_scheduler": (
         *("balancing.py", "demand.py", "freeness.py", "hosting.py", "migration.py", "openings.py", "packing.py"),
-        *("queueing.py", "policies/coxswain.py", "policies/interface.py"),
+        *("queueing.py", "interface.py", "policies/coxswain.py"),
         *("batching/*.py", "prefilling/*.py", "prefixes/*.py", "steering/*.py"),
         *("costs/decode_line.py", "costs/fitted.py", "costs/polynomial.py", "costs/timing.py", "simulator/*.py"),
     ),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
-from coxswain_scheduler.policies.interface import Engine
+from coxswain_scheduler.interface import Engine
 
 _MEMORY_SECONDS: Final = 20.0
 """A prefill counts for about so long."""

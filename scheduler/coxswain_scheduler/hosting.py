@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from math import sqrt
 from typing import Final
 
-from coxswain_scheduler.policies.interface import Engine, Request
+from coxswain_scheduler.interface import Engine, Request
 
 _WEIGHT: Final = 5.0
 """Others whose delay counts as much as that of one of a high priority."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from coxswain_scheduler.hosting import Hosts
-from coxswain_scheduler.policies.interface import Engine, Request
+from coxswain_scheduler.interface import Engine, Request
 
 _HISTORY: Final = 500
 _TOGETHER: Final = 0.4

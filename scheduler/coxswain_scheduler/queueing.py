@@ -21,7 +21,7 @@ from typing import Final
 from librt.vecs import vec
 from mypy_extensions import i64
 
-from coxswain_scheduler.policies.interface import Request
+from coxswain_scheduler.interface import Request
 
 CLASSES: Final = 5
 _HISTORY: Final = 1000

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from coxswain_scheduler.policies.interface import Objectives, Policy
+from coxswain_scheduler.interface import Objectives, Policy
 from coxswain_scheduler.policies.registry import POLICIES, create
 from coxswain_scheduler.simulator.bounds import (
     feasible,

@@ -17,7 +17,7 @@ from coxswain_scheduler.autoscaling.hindsight import Hindsight, hindsight
 from coxswain_scheduler.autoscaling.rooms import Rooms
 from coxswain_scheduler.autoscaling.scaled import PERIOD_SECONDS, Fixed, Plan, Scaled
 from coxswain_scheduler.costs.profiles import EngineProfile
-from coxswain_scheduler.policies.interface import Objectives
+from coxswain_scheduler.interface import Objectives
 from coxswain_scheduler.simulator.results import Result, quantiles
 from coxswain_scheduler.simulator.setup import Setup
 from coxswain_scheduler.simulator.simulation import Simulation

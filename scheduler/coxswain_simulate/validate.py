@@ -16,7 +16,7 @@ from rich.table import Table
 from coxswain_protocol.recording import RecordedEngine, RecordedRequest
 from coxswain_scheduler.costs.line import LineTiming, fit_line
 from coxswain_scheduler.costs.timing import Timing
-from coxswain_scheduler.policies.interface import Objectives
+from coxswain_scheduler.interface import Objectives
 from coxswain_scheduler.policies.registry import create
 from coxswain_scheduler.simulator.results import Outcome, quantile, quantiles
 from coxswain_scheduler.simulator.setup import EngineSpec, Fault, Setup

@@ -10,7 +10,7 @@ from coxswain_scheduler.autoscaling.capacity import EngineShape
 from coxswain_scheduler.autoscaling.counts import Counts
 from coxswain_scheduler.autoscaling.observation import Answer, Observation
 from coxswain_scheduler.costs.profiles import profile
-from coxswain_scheduler.policies.interface import Objectives
+from coxswain_scheduler.interface import Objectives
 
 OBJECTIVES = Objectives(ttft=5.0, inter_token=0.05)
 H100 = profile("h100-llama-3-8b")

@@ -12,7 +12,7 @@ from coxswain_scheduler.autoscaling.capacity import (
     token_seconds,
     waiting_seconds,
 )
-from coxswain_scheduler.policies.interface import Objectives
+from coxswain_scheduler.interface import Objectives
 from tests.autoscaling.flows import OBJECTIVES, SHAPE
 
 CHAT = Mix(context=2000, output_tokens=500, prompt_tokens=1000, prompt_pairs=800_000)

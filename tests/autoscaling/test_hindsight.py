@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from coxswain_scheduler.autoscaling.hindsight import Hindsight, hindsight
-from coxswain_scheduler.policies.interface import Objectives
+from coxswain_scheduler.interface import Objectives
 from coxswain_scheduler.simulator.trace import Trace, TraceRequest
 from tests.autoscaling.flows import OBJECTIVES, SHAPE
 

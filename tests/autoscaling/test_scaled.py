@@ -2,7 +2,7 @@ from coxswain_scheduler.autoscaling.autoscaler import Autoscaler
 from coxswain_scheduler.autoscaling.goals import Goals
 from coxswain_scheduler.autoscaling.rooms import Rooms
 from coxswain_scheduler.autoscaling.scaled import Fixed, Scaled
-from coxswain_scheduler.policies.interface import Objectives
+from coxswain_scheduler.interface import Objectives
 from coxswain_scheduler.simulator.results import Result
 from coxswain_scheduler.simulator.setup import EngineSpec, Setup
 from coxswain_scheduler.simulator.simulation import Simulation

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from coxswain_scheduler.interface import Role
 from coxswain_scheduler.placement.problem import Bucket, Kind, Problem
-from coxswain_scheduler.policies.interface import Role
 
 DATA = Path(__file__).parents[2] / "benchmarks/data"
 MELANGE = DATA / "peer_runs/melange_solver_inputs.json"

@@ -4,10 +4,10 @@ import pytest
 
 from coxswain_scheduler.costs.profiles import profile
 from coxswain_scheduler.costs.transfer import Link
+from coxswain_scheduler.interface import Objectives, Role
 from coxswain_scheduler.placement.capacity import capacity
 from coxswain_scheduler.placement.objectives import nearest
 from coxswain_scheduler.placement.problem import Bucket
-from coxswain_scheduler.policies.interface import Objectives, Role
 
 LOOSE, TIGHT = Objectives(ttft=2.0, inter_token=0.1), Objectives(ttft=0.5, inter_token=0.012)
 CHAT = Bucket(input_tokens=1000, output_tokens=250, rate=1.0)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from coxswain_scheduler.costs.timing import Timing
+from coxswain_scheduler.interface import Engine, Objectives, Request, Role
 from coxswain_scheduler.policies.base import Baseline
-from coxswain_scheduler.policies.interface import Engine, Objectives, Request, Role
 from coxswain_scheduler.policies.registry import create
 
 BLOCK = 64

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from coxswain_scheduler.costs.polynomial import PolynomialTiming
+from coxswain_scheduler.interface import Objectives
 from coxswain_scheduler.policies.coxswain import Coxswain
-from coxswain_scheduler.policies.interface import Objectives
 from tests.policies.fleet import Ask, Fleet
 
 Open = Callable[..., "Counter"]

@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from coxswain_scheduler.costs.timing import Timing
+from coxswain_scheduler.interface import Objectives
 from coxswain_scheduler.policies.distserve import Sample, attained, highest_rate
-from coxswain_scheduler.policies.interface import Objectives
 from tests.policies.conftest import DECODE
 from tests.policies.fleet import Body, Desk
 

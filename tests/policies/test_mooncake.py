@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from coxswain_scheduler.costs.timing import Timing
+from coxswain_scheduler.interface import Objectives
 from coxswain_scheduler.policies.base import prefill_seconds
-from coxswain_scheduler.policies.interface import Objectives
 from tests.policies.conftest import PREFILL
 from tests.policies.fleet import Body, Desk, Fleet
 

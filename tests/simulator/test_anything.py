@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coxswain_scheduler.batching import Batch, check_batcher
-from coxswain_scheduler.policies.interface import Cluster
+from coxswain_scheduler.interface import Cluster
 from coxswain_scheduler.simulator.setup import Fault, Setup
 from coxswain_scheduler.simulator.simulation import Simulation
 from coxswain_scheduler.simulator.trace import Trace

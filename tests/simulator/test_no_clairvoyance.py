@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from coxswain_scheduler.costs.polynomial import PolynomialTiming
-from coxswain_scheduler.policies.interface import Cluster, Policy, Request
+from coxswain_scheduler.interface import Cluster, Policy, Request
 from coxswain_scheduler.policies.registry import POLICIES, create
 from coxswain_scheduler.policies.round_robin import RoundRobin
 from coxswain_scheduler.simulator.request import SimRequest

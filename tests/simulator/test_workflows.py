@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coxswain_scheduler.policies.interface import Request
+from coxswain_scheduler.interface import Request
 from tests.simulator.world import Written, ask, play
 
 

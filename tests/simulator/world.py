@@ -8,7 +8,7 @@ from typing import Any
 
 from coxswain_scheduler.batching import Batch, check_batcher
 from coxswain_scheduler.costs.polynomial import PolynomialTiming, Quadratic
-from coxswain_scheduler.policies.interface import Cluster, Engine, Request
+from coxswain_scheduler.interface import Cluster, Engine, Request
 from coxswain_scheduler.simulator.results import Result
 from coxswain_scheduler.simulator.setup import EngineSpec, Setup
 from coxswain_scheduler.simulator.simulation import Simulation

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from coxswain_scheduler.costs.timing import Timing, Work
-from coxswain_scheduler.policies.interface import Objectives
+from coxswain_scheduler.interface import Objectives
 
 KV_USABLE = 0.95
 """Share of the KV pool that can be filled before sequences give way to each other."""

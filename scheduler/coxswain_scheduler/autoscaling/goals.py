@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from coxswain_scheduler.autoscaling.capacity import Capacity
 from coxswain_scheduler.autoscaling.counts import Counts
-from coxswain_scheduler.policies.interface import Objectives
+from coxswain_scheduler.interface import Objectives
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

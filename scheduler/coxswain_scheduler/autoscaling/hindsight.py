@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coxswain_scheduler.autoscaling.capacity import EngineShape, Mix, serving
-from coxswain_scheduler.policies.interface import Objectives
+from coxswain_scheduler.interface import Objectives
 from coxswain_scheduler.simulator.trace import Trace
 
 Array = npt.NDArray[np.float64]

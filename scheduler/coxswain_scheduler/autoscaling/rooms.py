@@ -11,7 +11,7 @@ from collections import deque
 from typing import NamedTuple
 
 from coxswain_scheduler.costs.timing import Work
-from coxswain_scheduler.policies.interface import Cluster, Engine, Request
+from coxswain_scheduler.interface import Cluster, Engine, Request
 
 _KV_FULL = 0.92
 """Share of an engine's blocks up to which it is given requests; the rest is for the growth of those it runs."""

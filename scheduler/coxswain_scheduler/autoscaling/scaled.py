@@ -9,7 +9,7 @@ from typing import Protocol
 
 from coxswain_scheduler.autoscaling.counts import Counts
 from coxswain_scheduler.autoscaling.observation import Answer, Observation
-from coxswain_scheduler.policies.interface import Cluster, Engine, Policy, Request
+from coxswain_scheduler.interface import Cluster, Engine, Policy, Request
 
 PERIOD_SECONDS = 15.0
 

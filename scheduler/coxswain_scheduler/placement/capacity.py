@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from coxswain_scheduler.costs.profiles import EngineProfile
 from coxswain_scheduler.costs.transfer import Link, recompute_seconds
+from coxswain_scheduler.interface import Objectives, Role
 from coxswain_scheduler.placement.problem import Bucket
-from coxswain_scheduler.policies.interface import Objectives, Role
 
 _STEPS = 30
 """Halvings of an interval: one part in 10⁹."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from coxswain_scheduler.policies.interface import Objectives
+from coxswain_scheduler.interface import Objectives
 
 _MOST = 1e4
 _HALVINGS = 40

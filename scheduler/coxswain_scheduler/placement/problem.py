@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from coxswain_scheduler.policies.interface import Role
+from coxswain_scheduler.interface import Role
 
 Vector = NDArray[np.float64]
 Counts = NDArray[np.int64]

@@ -12,8 +12,8 @@ from random import Random
 from typing import NamedTuple
 
 from coxswain_scheduler.costs.timing import Work
+from coxswain_scheduler.interface import Cluster, Engine, Request, Role
 from coxswain_scheduler.policies.flights import Flights
-from coxswain_scheduler.policies.interface import Cluster, Engine, Request, Role
 
 
 class Decision(NamedTuple):

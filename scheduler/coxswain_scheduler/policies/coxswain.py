@@ -19,8 +19,8 @@ from __future__ import annotations
 from typing import Final
 
 from coxswain_scheduler.demand import Demand
+from coxswain_scheduler.interface import Cluster, Engine, Request
 from coxswain_scheduler.packing import Packing
-from coxswain_scheduler.policies.interface import Cluster, Engine, Request
 from coxswain_scheduler.prefilling import Choosing, Seat, Seats
 from coxswain_scheduler.queueing import Job
 from coxswain_scheduler.steering import Decodes, Prompts, Roles

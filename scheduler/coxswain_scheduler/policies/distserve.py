@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
+from coxswain_scheduler.interface import Cluster, Engine, Objectives, Request
 from coxswain_scheduler.policies.base import prefill_seconds
-from coxswain_scheduler.policies.interface import Cluster, Engine, Objectives, Request
 from coxswain_scheduler.policies.static import Static
 
 ATTAINMENT = 0.9

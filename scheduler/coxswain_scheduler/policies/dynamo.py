@@ -24,8 +24,8 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from coxswain_scheduler.interface import Cluster, Engine, Request
 from coxswain_scheduler.policies.base import Decision, Split
-from coxswain_scheduler.policies.interface import Cluster, Engine, Request
 
 
 class ActiveBlocks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from coxswain_scheduler.policies.interface import Request
+from coxswain_scheduler.interface import Request
 
 
 @dataclass(slots=True)

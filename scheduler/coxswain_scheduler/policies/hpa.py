@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from coxswain_scheduler.policies.interface import Cluster, Engine
+from coxswain_scheduler.interface import Cluster, Engine
 from coxswain_scheduler.policies.least_requests import LeastRequests
 
 

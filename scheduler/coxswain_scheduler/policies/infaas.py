@@ -10,9 +10,9 @@ Reads: free blocks, blocks that the queued prompts will take.
 
 from __future__ import annotations
 
+from coxswain_scheduler.interface import Cluster, Engine, Request
 from coxswain_scheduler.packing import FreeBlocks
 from coxswain_scheduler.policies.base import Baseline
-from coxswain_scheduler.policies.interface import Cluster, Engine, Request
 from coxswain_scheduler.policies.reports import Reports
 
 

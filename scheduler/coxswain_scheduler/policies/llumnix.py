@@ -31,9 +31,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from coxswain_scheduler.interface import Cluster, Engine, Request
 from coxswain_scheduler.packing import FreeBlocks
 from coxswain_scheduler.policies.base import Baseline, Decision
-from coxswain_scheduler.policies.interface import Cluster, Engine, Request
 from coxswain_scheduler.policies.reports import Reports
 
 BUSY_STEPS = 10

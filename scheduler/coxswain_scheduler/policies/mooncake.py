@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from coxswain_scheduler.interface import Cluster, Engine, Request
 from coxswain_scheduler.policies.base import Decision, Split, prefill_seconds
-from coxswain_scheduler.policies.interface import Cluster, Engine, Request
 
 
 class MooncakeConductor(Split):

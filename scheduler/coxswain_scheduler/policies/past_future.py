@@ -17,8 +17,8 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
+from coxswain_scheduler.interface import Cluster, Engine, Request
 from coxswain_scheduler.policies.base import Baseline
-from coxswain_scheduler.policies.interface import Cluster, Engine, Request
 
 
 def peak_tokens(held: NDArray[np.float64], remaining: NDArray[np.float64]) -> NDArray[np.float64]:

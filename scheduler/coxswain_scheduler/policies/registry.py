@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from coxswain_scheduler.interface import Policy
 from coxswain_scheduler.policies.coxswain import Coxswain
 from coxswain_scheduler.policies.distserve import DistServe
 from coxswain_scheduler.policies.dynamo import DynamoKV
 from coxswain_scheduler.policies.hpa import HorizontalAutoscaler
 from coxswain_scheduler.policies.infaas import Infaas
-from coxswain_scheduler.policies.interface import Policy
 from coxswain_scheduler.policies.least_requests import LeastRequests
 from coxswain_scheduler.policies.llumnix import Llumnix
 from coxswain_scheduler.policies.mooncake import MooncakeConductor

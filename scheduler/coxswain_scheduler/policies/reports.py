@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from coxswain_scheduler.costs.timing import Work
-from coxswain_scheduler.policies.interface import Engine, Request
+from coxswain_scheduler.interface import Engine, Request
 
 
 class Sent(NamedTuple):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from coxswain_scheduler.interface import Request
 from coxswain_scheduler.policies.base import Decision, Split
-from coxswain_scheduler.policies.interface import Request
 
 
 class RoundRobin(Split):

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from coxswain_scheduler.interface import Cluster, Engine, Request
 from coxswain_scheduler.policies.base import Decision, Split
-from coxswain_scheduler.policies.interface import Cluster, Engine, Request
 
 CHARACTERS_PER_TOKEN = 4
 

@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from coxswain_scheduler.interface import Cluster, Engine, Request, Role
 from coxswain_scheduler.policies.base import Decision, Split
-from coxswain_scheduler.policies.interface import Cluster, Engine, Request, Role
 
 MAX_PENDING_TOKENS = 8192
 HISTORY = 1000

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from coxswain_scheduler.interface import Cluster, Request
 from coxswain_scheduler.policies.base import Decision, Split
-from coxswain_scheduler.policies.interface import Cluster, Request
 
 
 class Static(Split):

@@ -8,7 +8,7 @@ from math import inf
 from operator import itemgetter
 from typing import Final
 
-from coxswain_scheduler.policies.interface import Cluster
+from coxswain_scheduler.interface import Cluster
 from coxswain_scheduler.prefilling.choice import Choice, Considered
 from coxswain_scheduler.prefilling.clearing import Clearing
 from coxswain_scheduler.prefilling.seat import Seat

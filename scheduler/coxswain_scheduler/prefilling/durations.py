@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from coxswain_scheduler.costs.timing import Timing, Work
-from coxswain_scheduler.policies.interface import Engine
+from coxswain_scheduler.interface import Engine
 from coxswain_scheduler.prefilling.seat import Seat
 
 _GRAIN_BITS: Final = 6

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from coxswain_scheduler.interface import Engine
 from coxswain_scheduler.openings import Opening
-from coxswain_scheduler.policies.interface import Engine
 
 
 class Seat:

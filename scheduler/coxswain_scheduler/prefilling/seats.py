@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from coxswain_scheduler.interface import Cluster, Engine
 from coxswain_scheduler.openings import Openings
-from coxswain_scheduler.policies.interface import Cluster, Engine
 from coxswain_scheduler.prefilling.durations import Durations
 from coxswain_scheduler.prefilling.seat import Seat
 from coxswain_scheduler.prefilling.stalls import Stalls

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Final
 
-from coxswain_scheduler.policies.interface import Engine
+from coxswain_scheduler.interface import Engine
 from coxswain_scheduler.prefilling.seat import Seat
 
 FULL_SECONDS: Final = 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from coxswain_scheduler.policies.interface import Objectives
+from coxswain_scheduler.interface import Objectives
 from coxswain_scheduler.simulator.engine import SimEngine
 from coxswain_scheduler.simulator.migrations import Migration
 from coxswain_scheduler.simulator.request import SimRequest, SimSequence
@@ -17,7 +17,7 @@ TOO_LONG = "longer than the engine's KV"
 
 
 class SimCluster:
-    """Implements `policies.interface.Cluster`."""
+    """Implements `interface.Cluster`."""
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation

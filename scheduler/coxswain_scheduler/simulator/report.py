@@ -6,7 +6,7 @@ from collections.abc import Sequence as Items
 
 from coxswain_scheduler.batching import Batcher, BlockPool, Limits
 from coxswain_scheduler.costs.timing import Timing
-from coxswain_scheduler.policies.interface import Role
+from coxswain_scheduler.interface import Role
 from coxswain_scheduler.simulator.calendar import Calendar
 from coxswain_scheduler.simulator.decoding import Decoding
 from coxswain_scheduler.simulator.gaps import Gaps
@@ -16,7 +16,7 @@ from coxswain_scheduler.simulator.setup import EngineSpec
 
 
 class Report:
-    """Implements `policies.interface.Engine`, over the batcher and the run of steps under way."""
+    """Implements `interface.Engine`, over the batcher and the run of steps under way."""
 
     def __init__(self, id: int, spec: EngineSpec, *, calendar: Calendar, gaps: Gaps, events: bool) -> None:  # noqa: A002
         self.id = id

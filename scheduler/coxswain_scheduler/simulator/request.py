@@ -33,7 +33,7 @@ _FRESH: Final = Fresh()
 
 
 class SimRequest:
-    """Implements `policies.interface.Request`."""
+    """Implements `interface.Request`."""
 
     places: frozenset[int] | None = None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from coxswain_scheduler.costs.timing import Timing
-from coxswain_scheduler.policies.interface import Objectives
+from coxswain_scheduler.interface import Objectives
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

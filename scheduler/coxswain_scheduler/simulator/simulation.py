@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final, cast
 
-from coxswain_scheduler.policies.interface import Cluster, Policy
+from coxswain_scheduler.interface import Cluster, Policy
 from coxswain_scheduler.simulator.arrivals import Arrivals, requests_of
 from coxswain_scheduler.simulator.caches import Caches
 from coxswain_scheduler.simulator.calendar import Calendar

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from coxswain_scheduler.balancing import Balancing
+from coxswain_scheduler.interface import Cluster, Engine, Request
 from coxswain_scheduler.packing import Packing
-from coxswain_scheduler.policies.interface import Cluster, Engine, Request
 from coxswain_scheduler.prefilling import Clearing, Seats
 from coxswain_scheduler.steering.prompts import Prompts
 from coxswain_scheduler.steering.roles import TYPICAL_PROMPT, Roles

@@ -7,8 +7,8 @@ from itertools import islice
 from typing import Final
 
 from coxswain_scheduler.demand import Demand
+from coxswain_scheduler.interface import Cluster, Request
 from coxswain_scheduler.packing import Packing
-from coxswain_scheduler.policies.interface import Cluster, Request
 from coxswain_scheduler.prefilling import Choosing, Seat, Seats
 from coxswain_scheduler.queueing import BatchWork, DeadlineQueue, Job, LengthClasses
 from coxswain_scheduler.steering.roles import Roles

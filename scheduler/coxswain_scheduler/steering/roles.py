@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from coxswain_scheduler.demand import Demand
+from coxswain_scheduler.interface import Cluster
 from coxswain_scheduler.packing import Packing
-from coxswain_scheduler.policies.interface import Cluster
 from coxswain_scheduler.prefilling import Seat, Seats
 
 TYPICAL_PROMPT: Final = 4096

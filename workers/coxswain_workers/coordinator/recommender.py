@@ -17,7 +17,7 @@ from coxswain_scheduler.autoscaling.counts import Counts
 from coxswain_scheduler.autoscaling.goals import Goals
 from coxswain_scheduler.autoscaling.observation import Answer, Observation
 from coxswain_scheduler.costs.line import LineTiming
-from coxswain_scheduler.policies.interface import Objectives
+from coxswain_scheduler.interface import Objectives
 from coxswain_workers.coordinator.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -32,27 +32,37 @@ class Request(Protocol):
     """One accepted request, as a gateway knows it. Identity is `id`; policies may hang their own notes on `note`."""
 
     @property
-    def id(self) -> int: ...
+    def id(self) -> int:
+        """Its number, never another's."""
+
     @property
     def arrival(self) -> float:
         """When the gateway got it."""
 
     @property
-    def prompt_tokens(self) -> int: ...
+    def prompt_tokens(self) -> int:
+        """Tokens of its prompt."""
+
     @property
     def hashes(self) -> Sequence[int]:
         """Chained hashes of the prompt's full blocks."""
 
     @property
-    def priority(self) -> int: ...
+    def priority(self) -> int:
+        """Higher goes first; below 0 is batch work, which takes what the others leave."""
+
     @property
     def deadline(self) -> float | None:
         """Absolute time at which the whole answer is due."""
 
     @property
-    def tenant(self) -> str: ...
+    def tenant(self) -> str:
+        """Whose it is."""
+
     @property
-    def workflow(self) -> str: ...
+    def workflow(self) -> str:
+        """What it is a part of, empty for nothing."""
+
     @property
     def places(self) -> frozenset[int] | None:
         """Engines that it may go to, such as those that continue it bit for bit; None for all. It changes with them."""
@@ -72,19 +82,29 @@ class Engine(Protocol):
     """One engine as it last reported, which is at the last change of its batch, and what it is."""
 
     @property
-    def id(self) -> int: ...
+    def id(self) -> int:
+        """Its number, never another's."""
+
     @property
     def timing(self) -> Timing:
         """Its cost model, as fitted from its steps."""
 
     @property
-    def accelerator(self) -> str: ...
+    def accelerator(self) -> str:
+        """What it runs on."""
+
     @property
-    def total_blocks(self) -> int: ...
+    def total_blocks(self) -> int:
+        """Blocks of its KV memory."""
+
     @property
-    def block_size(self) -> int: ...
+    def block_size(self) -> int:
+        """Tokens in a block."""
+
     @property
-    def max_num_seqs(self) -> int: ...
+    def max_num_seqs(self) -> int:
+        """Sequences that it runs at most."""
+
     @property
     def running(self) -> int:
         """Sequences admitted."""
@@ -136,15 +156,21 @@ class Cluster(Protocol):
     """The engines, and what can be asked of them."""
 
     @property
-    def now(self) -> float: ...
+    def now(self) -> float:
+        """Seconds; it stands still during a call to the policy."""
+
     @property
     def engines(self) -> Mapping[int, Engine]:
         """Those that live and are not leaving."""
 
     @property
-    def objectives(self) -> Objectives: ...
+    def objectives(self) -> Objectives:
+        """Of every request."""
+
     @property
-    def kv_bytes_per_token(self) -> int: ...
+    def kv_bytes_per_token(self) -> int:
+        """What KV takes on its way to another engine."""
+
     @property
     def link_bytes_per_second(self) -> float:
         """Between two engines; infinite where transfer is free."""
