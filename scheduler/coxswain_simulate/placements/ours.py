@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from coxswain_scheduler import interface
 from coxswain_scheduler.costs.profiles import profile
 from coxswain_scheduler.costs.transfer import Link
 from coxswain_scheduler.placement.capacity import capacity
 from coxswain_scheduler.placement.objectives import nearest
 from coxswain_scheduler.placement.problem import Bucket, Kind, Present, Problem
-from coxswain_scheduler import interface
 from coxswain_simulate import quantities
 from coxswain_simulate.documents import Document
 from coxswain_simulate.errors import InputError
