@@ -134,8 +134,8 @@ def alone_seconds(prompt: int, output: int) -> float:
 def runs(requests: int, seeds: Sequence[int], every: int) -> list[Run]:
     """All that are wanted, the long ones first."""
     wanted: dict[Run, None] = {}
-    for rate, variation in product(PRIORITY_RATES, PRIORITY_VARIATIONS):
-        high = Run(OURS, "128_128", rate, int(variation), requests, variation, HIGH)
+    for policy, rate, variation in product((OURS, THEIRS), PRIORITY_RATES, PRIORITY_VARIATIONS):
+        high = Run(policy, "128_128", rate, int(variation), requests, variation, HIGH)
         wanted |= {high: None, high._replace(ignored=True): None}
     for lengths, highest in HIGHEST.items():
         compared = (OURS, THEIRS, INFORMED)
