@@ -33,11 +33,7 @@ class Holders(Mapping[int, int]):
 
     __slots__ = ("_levels", "_seating")
 
-    def __init__(
-        self,
-        levels: list[Level],
-        seating: Seating | None = None,
-    ) -> None:
+    def __init__(self, levels: list[Level], seating: Seating | None = None) -> None:
         """`levels`: with falling tokens; no seat is in two. `seating`: of all that count; None where engines are named
         by their seats."""
         self._levels = levels

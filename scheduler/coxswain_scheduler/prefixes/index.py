@@ -5,8 +5,8 @@ holds a block practically holds all before it, since it gives up the end of a pr
 fewer hold it, and the depths at which holders fall away are found by halving, not by asking for every block. Of an
 engine that gave up a middle block too much may be believed, which costs a prediction and nothing else.
 
-Blocks that are stored in a run, or by one engine alone, share one set of holders. Nothing here is looked into by the
-garbage collector, however much is held.
+Blocks that are stored in a run, or by one engine alone, share one set of holders. The garbage collector looks into
+neither blocks nor sets, however many there are.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class PrefixIndex:
         lists = sum(held.blocks.itemsize * len(held.blocks) for held in self._held.values())
         return self._table.size + self._sets.size + lists
 
-    def stored(self, seat: int, hashes: Iterable[int]) -> None:
+    def stored(self, seat: int, hashes: Sequence[int]) -> None:
         """`seat` can now reuse these blocks. Cheapest in chain order, where neighbours have the same holders."""
         held = self._held.get(seat)
         if held is None:
