@@ -20,7 +20,7 @@ class LiveRequest:
     """Implements `interface.Request`: one attempt to place a generation."""
 
     __slots__ = (
-        "arrival", "cached", "engine", "generation", "held", "id", "names", "note", "over", "places",
+        "_output", "arrival", "cached", "engine", "generation", "held", "id", "names", "note", "over", "places",
         "priority", "prompt_tokens", "since",
     )  # fmt: skip
 
@@ -41,6 +41,7 @@ class LiveRequest:
         self.arrival = generation.created
         self.priority = generation.priority
         self.prompt_tokens = len(generation.log.prompt)
+        self._output = generation.log.output
         self.since = since
         """When the policy was told of it."""
         self.names = names
@@ -62,7 +63,7 @@ class LiveRequest:
 
     @property
     def emitted(self) -> int:
-        return len(self.generation.log.output)
+        return len(self._output)
 
     @property
     def tokens(self) -> int:

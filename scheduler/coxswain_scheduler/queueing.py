@@ -97,8 +97,8 @@ class LengthClasses:
         """Grades, the oldest first."""
         self._counts: vec[i64] = vec[i64]([0] * _GRADES)
         """How many of the recent ones are of each grade."""
-        self._offered = [0.0] * CLASSES
-        self._refused = [0.0] * CLASSES
+        self._offered: vec[float] = vec[float]([0.0] * CLASSES)
+        self._refused: vec[float] = vec[float]([0.0] * CLASSES)
 
     def offer(self, tokens: int) -> int:
         """Count a prompt; its class."""

@@ -76,8 +76,9 @@ class Tolls:
 
     def computed(self, seat: Seat, tokens: int) -> None:
         """So many tokens are computed there, and overwrite as many."""
-        seat.overwrites += tokens * self._weight
-        self._weight *= pow(2.0, 2.0 * tokens / self._memory)
+        computed, seats = float(tokens), float(len(self._seats))
+        seat.overwrites += computed * self._weight
+        self._weight *= pow(2.0, 2.0 * computed / self._memory)
         if self._weight > _RENORMALISE:
             for each in self._seats.values():
                 each.overwrites /= self._weight
@@ -85,5 +86,5 @@ class Tolls:
         if not self._fair:
             total = sum(each.overwrites for each in self._seats.values())
         else:
-            total = len(self._seats) / self._fair + tokens * self._weight
-        self._fair = len(self._seats) / total if total else 0.0
+            total = seats / self._fair + computed * self._weight
+        self._fair = seats / total if total else 0.0
