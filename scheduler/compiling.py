@@ -22,7 +22,7 @@ from pathlib import Path
 from coxswain_scheduler.compiled import place, sources
 
 UNDER_WAY = "building-"
-SLOWER = "the scheduler runs interpreted, two to three times slower"
+SLOWER = "the scheduler runs interpreted, three to four times slower"
 
 
 def main(arguments: list[str]) -> int:
